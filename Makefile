@@ -1,0 +1,43 @@
+# The commands of every day. What they do stands in infra/local/stack and infra/local/test.
+
+STACK := infra/local/stack
+NAME  ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## start everything: install, build, migrate, seed, serve, place one order (ORDER=1: place one even if all runs)
+	@$(STACK) up dev $(if $(ORDER),--order)
+
+down: ## stop what `make up` started; the data stays
+	@$(STACK) down dev
+
+status: ## what runs, with ports, memory and consumer lag (NAME=test: of the tests' instance)
+	@$(STACK) status $(NAME)
+
+logs: ## follow the logs (PART=mambogo|kafka|redis|postgres: one of them)
+	@$(STACK) logs $(NAME) $(PART)
+
+reset: ## stop, then delete the local data (NAME=test: the tests' data)
+	@$(STACK) reset $(NAME)
+
+install: ## install what is missing (packages by apt, Kafka by Maven), start nothing
+	@$(STACK) install
+
+build: ## the release binary, target/release/mambogo
+	cargo build --release --locked -p mambogo
+
+check: ## formatting and lints only
+	@infra/local/test fmt clippy
+
+test: ## everything that CI runs, on an instance of its own (ONLY="fmt clippy doc deny unit": some of it; ARGS: for cargo test)
+	@ARGS='$(ARGS)' infra/local/test $(ONLY)
+
+test-stack-up: ## leave the tests' instance running, for single runs: set -a; . .local/test/env; set +a; cargo test -p …
+	@$(STACK) up test
+
+test-stack-down: ## stop it
+	@$(STACK) down test
