@@ -1,0 +1,9 @@
+//! What any process stands on. Knows nothing of orders.
+
+pub mod clock;
+pub mod health;
+pub mod ids;
+pub mod postgres;
+pub mod settings;
+pub mod signals;
+pub mod telemetry;

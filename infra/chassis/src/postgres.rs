@@ -1,0 +1,124 @@
+//! How a process connects to Postgres: dedicated connections for workers, a pool for the edge.
+
+use sqlx::{
+    Connection, PgConnection, PgPool, Row,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{str::FromStr, time::Duration};
+
+/// Session limits of a worker's connection. A frozen owner must not hold locks longer than its group waits for it.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Longest idle time inside a transaction before the server ends it.
+    pub idle_in_transaction: Duration,
+    /// Longest run of one statement.
+    pub statement: Duration,
+    /// Longest wait for one lock.
+    pub lock: Duration,
+}
+
+impl SessionLimits {
+    /// A worker's batches: below the consumer group's session time-out of 6 s.
+    pub const WORKER: Self = Self {
+        idle_in_transaction: Duration::from_secs(5),
+        statement: Duration::from_secs(5),
+        lock: Duration::from_secs(1),
+    };
+    /// A claim inside a rebalance callback, which must return within half a second.
+    pub const CLAIM: Self = Self {
+        idle_in_transaction: Duration::from_secs(1),
+        statement: Duration::from_millis(500),
+        lock: Duration::from_millis(500),
+    };
+    /// Reads at the edge.
+    pub const EDGE: Self = Self {
+        idle_in_transaction: Duration::from_secs(5),
+        statement: Duration::from_secs(2),
+        lock: Duration::from_secs(1),
+    };
+}
+
+/// Connect options for `url` with those limits, TCP keepalive of 5 s, custom plans (tables start empty, so a generic
+/// plan cached early would be a bad one), and the application's name.
+///
+/// # Errors
+/// When the URL does not read.
+pub fn options(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<PgConnectOptions> {
+    let millis = |duration: Duration| duration.as_millis().to_string();
+    Ok(PgConnectOptions::from_str(url)?.application_name(application).options([
+        ("idle_in_transaction_session_timeout", millis(limits.idle_in_transaction)),
+        ("statement_timeout", millis(limits.statement)),
+        ("lock_timeout", millis(limits.lock)),
+        ("tcp_keepalives_idle", "5".to_owned()),
+        ("tcp_keepalives_interval", "5".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+        ("plan_cache_mode", "force_custom_plan".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ]))
+}
+
+/// One dedicated connection.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub async fn connect(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<PgConnection> {
+    PgConnection::connect_with(&options(url, application, limits)?).await
+}
+
+/// Sizes and times of a pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolLimits {
+    /// Most connections.
+    pub max: u32,
+    /// Connections kept open when idle.
+    pub min: u32,
+    /// Longest wait for a connection.
+    pub acquire: Duration,
+    /// A connection idle for this long is closed.
+    pub idle: Duration,
+    /// A connection older than this is closed.
+    pub lifetime: Duration,
+}
+
+impl Default for PoolLimits {
+    /// 20 connections, 5 kept, 30 s to get one, closed after 10 min idle or 30 min of life.
+    fn default() -> Self {
+        Self {
+            max: 20,
+            min: 5,
+            acquire: Duration::from_secs(30),
+            idle: Duration::from_secs(600),
+            lifetime: Duration::from_secs(1_800),
+        }
+    }
+}
+
+/// A pool that connects when first used. A connection that comes back inside a transaction (its user was dropped in
+/// `BEGIN`) is closed, never handed on.
+///
+/// # Errors
+/// When the URL does not read.
+pub fn pool(
+    url: &str,
+    application: &str,
+    session: SessionLimits,
+    limits: PoolLimits,
+) -> sqlx::Result<PgPool> {
+    let options = options(url, application, session)?;
+    Ok(PgPoolOptions::new()
+        .max_connections(limits.max)
+        .min_connections(limits.min)
+        .acquire_timeout(limits.acquire)
+        .idle_timeout(limits.idle)
+        .max_lifetime(limits.lifetime)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // now() stands still inside a transaction, statement_timestamp() does not
+                let row = sqlx::query("SELECT now() <> statement_timestamp() AS inside")
+                    .fetch_one(connection)
+                    .await?;
+                row.try_get::<bool, _>("inside").map(|inside| !inside)
+            })
+        })
+        .connect_lazy_with(options))
+}
