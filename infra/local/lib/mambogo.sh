@@ -13,7 +13,7 @@ build_mambogo() {
   require_cargo
   step build 'cargo build --release (the first time takes minutes)'
   end_line
-  (cd "$ROOT" && cargo build --release --locked -p mambogo) || fail 'the build failed' 'the compiler says why above'
+  (cd "$ROOT" && cargo build --release --locked -p mambogo 9>&-) || fail 'the build failed' 'the compiler says why above'
   ok "${MAMBOGO_BIN#"$ROOT"/} is up to date"
 }
 

@@ -24,7 +24,9 @@ find_postgres_home() {
     PGDATA_DIR=$(readlink "$PGDATA_DIR")
   elif ! "${AS_POSTGRES[@]}" sh -c 'cd -- "$1"' sh "$HOME_DIR" 2>/dev/null; then
     PGDATA_DIR=$(postgres_refuge)/postgres
-    ln -s "$PGDATA_DIR" "$HOME_DIR/postgres"
+    # Data without a link to it is of an instance that was deleted by hand.
+    rm -rf -- "$PGDATA_DIR"
+    ln -sn "$PGDATA_DIR" "$HOME_DIR/postgres"
     note "the user '$POSTGRES_USER_NAME' cannot enter this checkout: Postgres keeps its data in $PGDATA_DIR"
   fi
 }

@@ -138,7 +138,8 @@ take_lock() {
   local held="another 'stack' command works on the $INSTANCE instance"
   if command -v flock >/dev/null; then
     exec 9>>"$RUN_DIR/lock"
-    flock -n 9 || fail "$held ($(cat "$RUN_DIR/lock.owner" 2>/dev/null))" 'wait until it has finished, or end it and try again'
+    # A few seconds' grace: of a command that was killed, a child may still finish.
+    flock -w 3 9 || fail "$held ($(cat "$RUN_DIR/lock.owner" 2>/dev/null))" 'wait until it has finished, or end it and try again'
   elif ! mkdir "$RUN_DIR/lock.d" 2>/dev/null; then
     if kill -0 "$(cat "$RUN_DIR/lock.d/pid" 2>/dev/null)" 2>/dev/null; then
       fail "$held ($(cat "$RUN_DIR/lock.owner" 2>/dev/null))" 'wait until it has finished, or end it and try again'
