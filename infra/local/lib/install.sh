@@ -61,7 +61,7 @@ missing_packages() {
 newest_java_package() {
   local name
   for name in openjdk-21-jre-headless openjdk-17-jre-headless openjdk-25-jre-headless; do
-    if apt-cache show "$name" >/dev/null 2>&1; then
+    if [[ $(apt-cache policy "$name" 2>/dev/null) =~ Candidate:\ [0-9] ]]; then
       echo "$name"
       return 0
     fi
@@ -86,11 +86,9 @@ apt_install() (
     made_policy=1
     as_root chmod 755 "$policy"
   fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@"
-  # Not started now, but Debian has enabled it for the next boot.
-  if [ -z "$had_redis" ] && has redis-server && has systemctl; then
-    as_root systemctl disable redis-server >/dev/null 2>&1 || true
-  fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@" || exit
+  # Not started now, but the package has enabled it for the next boot.
+  if [ -z "$had_redis" ]; then as_root update-rc.d redis-server disable || true; fi
 )
 
 install_packages() {
@@ -144,7 +142,7 @@ install_kafka() {
   step Kafka 'getting its jars from Maven Central (45 MB, once)'
   rm -rf "$libs.new"
   if ! JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(java_program)")")") \
-    mvn -q -B -f "$KAFKA_POM" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$libs.new" </dev/null >>"$log" 2>&1; then
+    mvn -q -B -f "$KAFKA_POM" org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$libs.new" </dev/null >>"$log" 2>&1; then
     rm -rf "$libs.new"
     fail_with_log 'Maven could not get the Kafka jars' "$log" 'is the network there? Behind a proxy, Maven needs it in ~/.m2/settings.xml'
   fi
