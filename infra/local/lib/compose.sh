@@ -48,7 +48,7 @@ start_compose() {
   fi
   step containers 'Kafka, Postgres, Redis and the schema registry, by Docker'
   end_line
-  touch "$RUN_DIR/compose"
+  touch "$RUN_DIR/compose" "$HOME_DIR/docker"
   compose up -d --wait || fail 'the containers did not come up' "make logs NAME=$INSTANCE shows why"
   ok 'ready'
 }
@@ -60,4 +60,10 @@ stop_compose() {
   compose down || fail 'Docker could not stop the containers' 'is the engine still there? Start it, then make down'
   rm -f "$RUN_DIR/compose"
   ok stopped
+}
+
+# The volumes of an instance that was ever run by Docker.
+delete_compose_data() {
+  [ -f "$HOME_DIR/docker" ] || return 0
+  compose down --volumes || fail 'Docker could not delete the data' 'is the engine still there? Start it, then make reset'
 }

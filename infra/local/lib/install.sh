@@ -4,7 +4,7 @@
 
 KAFKA_POM=$LOCAL/kafka/pom.xml
 
-is_root() { [ "$(id -u)" -eq 0 ]; }
+is_root() { [ "$EUID" -eq 0 ]; }
 
 as_root() { if is_root; then "$@"; else sudo "$@"; fi; }
 

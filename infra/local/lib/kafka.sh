@@ -50,7 +50,7 @@ kafka_answers() {
   local answer
   exec 4<>"/dev/tcp/127.0.0.1/$KAFKA_PORT" || return 1
   printf '\x00\x00\x00\x10\x00\x03\x00\x01\x00\x00\x00\x07\x00\x02up\x00\x00\x00\x00' >&4
-  answer=$(timeout 3 head -c 12 <&4 | od -An -tu1 | tr -s ' \n' ' ')
+  answer=$(bounded 3 head -c 12 <&4 | od -An -tu1 | tr -s ' \n' ' ')
   exec 4>&-
   [[ $answer =~ \ 0\ 0\ 0\ 7\ 0\ 0\ 0\ [1-9][0-9]*\ ?$ ]]
 }

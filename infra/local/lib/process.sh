@@ -54,6 +54,9 @@ clear_stale() {
   fi
 }
 
+# bounded SECONDS COMMAND...: ends it after that time, where the system has the tool for it
+bounded() { if command -v timeout >/dev/null; then timeout "$@"; else shift && "$@"; fi; }
+
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # holder_of PORT -> who listens there, as far as this user may see

@@ -61,8 +61,6 @@ show_status() {
   fi
 }
 
-bounded() { if has timeout; then timeout "$@"; else shift && "$@"; fi; }
-
 show_logs() { # [PART]
   local part=${1:-} files=()
   if compose_runs && [ "$part" != mambogo ]; then
