@@ -1,0 +1,125 @@
+//! One librdkafka producer, from its start to its end. A [`crate::Publisher`] has one after the other.
+
+use crate::{
+    config::PublisherConfig,
+    context::{Context, Receipt},
+    error::{self, PublishError, QueryError},
+    metrics::Meters,
+    producer::{Destination, OutboundRecord},
+};
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer},
+    types::RDKafkaRespErr,
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// One producer and its polling thread.
+pub(crate) struct Generation {
+    /// Always there until it is dropped.
+    producer: Option<ThreadedProducer<Context>>,
+}
+
+impl Generation {
+    pub(crate) fn start(config: &PublisherConfig, meters: &Meters) -> Result<Self, PublishError> {
+        let context = Context { meters: meters.clone(), fatal: AtomicBool::new(false) };
+        let producer = config
+            .producer()
+            .create_with_context::<_, ThreadedProducer<Context>>(context)
+            .map_err(|error| PublishError::Fatal(error.to_string()))?;
+        Ok(Self { producer: Some(producer) })
+    }
+
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        record: &OutboundRecord,
+        receipt: Receipt,
+    ) -> Result<(), PublishError> {
+        let mut outbound = BaseRecord::with_opaque_to(topic, Box::new(receipt))
+            .key(record.key.as_slice())
+            .payload(record.payload.as_slice());
+        if let Destination::Partition(partition) = record.destination {
+            outbound = outbound.partition(partition);
+        }
+        if !record.headers.is_empty() {
+            outbound = outbound.headers(headers(record));
+        }
+        let producer = self.producer.as_ref().ok_or_else(gone)?;
+        producer.send(outbound).map_err(|(error, _)| error::at_send(&error))
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.producer.as_ref().is_none_or(|p| p.client().context().fatal.load(Ordering::Acquire))
+    }
+
+    /// What the fatal error was.
+    pub(crate) fn failure(&self) -> String {
+        self.producer
+            .as_ref()
+            .and_then(|producer| producer.client().fatal_error())
+            .map_or_else(String::new, |(code, reason)| format!("{code}: {reason}"))
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.producer.as_ref().map_or(0, |p| usize::try_from(p.in_flight_count()).unwrap_or(0))
+    }
+
+    /// Blocks until all is reported on, or `deadline`.
+    pub(crate) fn flush(&self, deadline: Duration) -> bool {
+        self.producer.as_ref().is_none_or(|producer| producer.flush(deadline).is_ok())
+    }
+
+    pub(crate) fn purge(&self) {
+        if let Some(producer) = &self.producer {
+            producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
+    }
+
+    /// Blocks up to `timeout`.
+    pub(crate) fn partitions(&self, topic: &str, timeout: Duration) -> Result<i32, QueryError> {
+        let unanswered = |detail: String| QueryError::Unanswered(detail);
+        let producer = self.producer.as_ref().ok_or_else(|| unanswered(gone().to_string()))?;
+        let metadata =
+            producer.client().fetch_metadata(Some(topic), timeout).map_err(|e| unanswered(e.to_string()))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let found = found.ok_or_else(|| unanswered(format!("nothing on topic {topic}")))?;
+        match found.error() {
+            None => i32::try_from(found.partitions().len()).map_err(|e| unanswered(e.to_string())),
+            Some(
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            ) => Err(QueryError::NoSuchTopic(topic.to_owned())),
+            Some(other) => Err(unanswered(format!("topic {topic}: {other:?}"))),
+        }
+    }
+}
+
+impl Drop for Generation {
+    /// Ending a producer waits for its threads, up to half a second: never on a thread that runs tasks.
+    fn drop(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
+            let ending = std::thread::Builder::new().name("producer end".to_owned());
+            if let Err(error) = ending.spawn(move || drop(producer)) {
+                tracing::warn!(%error, "no thread to end a producer on");
+            }
+        }
+    }
+}
+
+fn gone() -> PublishError {
+    PublishError::Fatal("the producer has ended".to_owned())
+}
+
+fn headers(record: &OutboundRecord) -> OwnedHeaders {
+    record
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value.as_slice()) })
+        })
+}
