@@ -661,4 +661,18 @@ impl OrderEvent {
             Self::OrderAmended(event) => &event.order,
         }
     }
+
+    /// The same, taken out.
+    #[must_use]
+    pub fn into_order(self) -> OrderState {
+        match self {
+            Self::OrderAccepted(event) => event.order,
+            Self::OrderReserved(event) => event.order,
+            Self::OrderConfirmed(event) => event.order,
+            Self::OrderRejected(event) => event.order,
+            Self::OrderCancelled(event) => event.order,
+            Self::OrderExpired(event) => event.order,
+            Self::OrderAmended(event) => event.order,
+        }
+    }
 }

@@ -1,0 +1,269 @@
+//! The loop: gather what there is, write it, commit it. One thread, which also answers rebalances.
+
+use crate::{
+    StatusError,
+    batch::Batch,
+    config::StatusConfig,
+    member::{Member, Probe},
+    metrics,
+    readiness::{Leg, Readiness},
+    views::{Views, Written},
+};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use chassis::{clock::Clock, health::Part};
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Message},
+};
+use schemas::time::Timestamp;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for a record, and so for noticing a stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How often an idle worker looks whether Kafka and Redis are there.
+const LOOK: Duration = Duration::from_secs(2);
+/// The same while Kafka is away, or the group not joined yet.
+const LOOK_OFTEN: Duration = Duration::from_millis(500);
+/// How long records may be there and not come, before the consumer is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before a new consumer.
+const REJOIN: Duration = Duration::from_secs(1);
+
+/// Why a member's life ended.
+enum End {
+    Stopped,
+    Rejoin(String),
+}
+
+/// Works until `stop`. A consumer that is stuck or failed for good is replaced by a new one.
+pub(crate) fn work(
+    config: &StatusConfig,
+    part: Part,
+    stop: &CancellationToken,
+    runtime: &Handle,
+) -> Result<(), StatusError> {
+    let mut worker = Worker {
+        views: Views::new(config)?,
+        readiness: Readiness::new(part),
+        clock: Clock::system(),
+        stop,
+        runtime,
+        looked: Instant::now(),
+        behind_since: None,
+    };
+    loop {
+        let member = Member::join(config)?;
+        let end = worker.serve(&member);
+        member.leave();
+        match end {
+            End::Stopped => return Ok(()),
+            End::Rejoin(why) => {
+                ::metrics::counter!(metrics::REJOINS).increment(1);
+                tracing::error!(%why, "the consumer is given up for a new one");
+                worker.readiness.down(Leg::Kafka, why);
+                let _ = runtime.block_on(async { tokio::time::timeout(REJOIN, stop.cancelled()).await });
+            }
+        }
+    }
+}
+
+struct Worker<'a> {
+    views: Views,
+    readiness: Readiness,
+    clock: Clock,
+    stop: &'a CancellationToken,
+    runtime: &'a Handle,
+    looked: Instant,
+    behind_since: Option<Instant>,
+}
+
+impl Worker<'_> {
+    fn serve(&mut self, member: &Member) -> End {
+        self.behind_since = None;
+        self.look_at_redis();
+        while !self.stop.is_cancelled() {
+            let mut batch = Batch::default();
+            let gathered = self.gather(member, &mut batch);
+            if !batch.is_empty() {
+                if !self.write(member, &mut batch) {
+                    return End::Stopped;
+                }
+                member.commit(batch.next());
+                report_skipped(&batch);
+            }
+            if let Err(end) = gathered.and_then(|()| self.look(member, batch.is_empty())) {
+                return end;
+            }
+        }
+        End::Stopped
+    }
+
+    /// Waits a little for a first record, then takes what is there already.
+    fn gather(&mut self, member: &Member, batch: &mut Batch) -> Result<(), End> {
+        let mut wait = POLL;
+        while !batch.is_full() {
+            match member.poll(wait) {
+                Some(Ok(record)) => add(batch, &record),
+                Some(Err(error)) => self.heard_error(error)?,
+                None => return Ok(()),
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// Errors that librdkafka mends by itself only show in the readiness; the next look tells when it has.
+    fn heard_error(&mut self, error: KafkaError) -> Result<(), End> {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => Err(End::Rejoin(error.to_string())),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => {
+                self.readiness.down(Leg::Kafka, error.to_string());
+                Ok(())
+            }
+            error => {
+                tracing::warn!(%error, "reading order events");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a batch, however long Redis is away: paused, but polled, so that the group keeps its member. False
+    /// when told to stop first; then nothing is committed and the next owner reads the batch again.
+    fn write(&mut self, member: &Member, batch: &mut Batch) -> bool {
+        let mut delays = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut is_paused = false;
+        loop {
+            let began = Instant::now();
+            match self.runtime.block_on(self.views.write(batch.orders())) {
+                Ok(written) => {
+                    self.readiness.up(Leg::Redis);
+                    self.count(batch, &written, began);
+                    if is_paused {
+                        member.resume();
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    ::metrics::counter!(metrics::REDIS_FAILURES).increment(1);
+                    self.readiness.down(Leg::Redis, error.to_string());
+                    is_paused = true;
+                    self.wait_paused(member, batch, delays.next().unwrap_or(LOOK));
+                    if self.stop.is_cancelled() {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Polls for `delay` with everything paused. A record that was on its way joins the batch; what a rebalance
+    /// brings is paused as well.
+    fn wait_paused(&mut self, member: &Member, batch: &mut Batch, delay: Duration) {
+        let until = Instant::now() + delay;
+        let mut assignments = member.assignments();
+        member.pause();
+        while !self.stop.is_cancelled() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            match member.poll(left.min(POLL)) {
+                Some(Ok(record)) => add(batch, &record),
+                Some(Err(error)) => tracing::warn!(%error, "reading order events while Redis is away"),
+                None => {}
+            }
+            if member.assignments() != assignments {
+                assignments = member.assignments();
+                member.pause();
+            }
+        }
+    }
+
+    /// Now and then, when no record comes: is Redis there, is Kafka there, and is there really nothing to read?
+    fn look(&mut self, member: &Member, is_idle: bool) -> Result<(), End> {
+        if !is_idle {
+            self.behind_since = None;
+            self.readiness.up(Leg::Kafka);
+            return Ok(());
+        }
+        let pace = if self.readiness.is_up(Leg::Kafka) { LOOK } else { LOOK_OFTEN };
+        if self.looked.elapsed() < pace {
+            return Ok(());
+        }
+        self.look_at_redis();
+        let probe = member.probe();
+        self.looked = Instant::now();
+        match probe {
+            Probe::Away(why) => {
+                self.behind_since = None;
+                self.readiness.down(Leg::Kafka, why);
+                return Ok(());
+            }
+            Probe::Drained => self.behind_since = None,
+            Probe::Behind => {
+                let since = *self.behind_since.get_or_insert(self.looked);
+                if since.elapsed() >= PATIENCE {
+                    return Err(End::Rejoin(format!("there are records, and none came for {PATIENCE:?}")));
+                }
+            }
+        }
+        if member.assignments() > 0 {
+            self.readiness.up(Leg::Kafka);
+        }
+        Ok(())
+    }
+
+    fn look_at_redis(&mut self) {
+        match self.runtime.block_on(self.views.ping()) {
+            Ok(()) => self.readiness.up(Leg::Redis),
+            Err(error) => self.readiness.down(Leg::Redis, error.to_string()),
+        }
+    }
+
+    fn count(&self, batch: &Batch, written: &Written, began: Instant) {
+        ::metrics::counter!(metrics::RECORDS).increment(batch.records());
+        ::metrics::counter!(metrics::VIEWS, "result" => "written").increment(written.newer);
+        ::metrics::counter!(metrics::VIEWS, "result" => "older").increment(written.older);
+        ::metrics::histogram!(metrics::WRITE).record(began.elapsed());
+        #[expect(clippy::cast_precision_loss, reason = "a batch has about a thousand records")]
+        ::metrics::histogram!(metrics::BATCH).record(batch.records() as f64);
+        if let Some(oldest) = batch.oldest() {
+            ::metrics::histogram!(metrics::AGE).record(Timestamp(self.clock.now_millis()).since(oldest));
+        }
+        if let Some((order, error)) = written.refused.first() {
+            let count = u64::try_from(written.refused.len()).unwrap_or(u64::MAX);
+            ::metrics::counter!(metrics::VIEWS, "result" => "refused").increment(count);
+            tracing::error!(count, %order, %error, "Redis refuses views for what their keys hold; skipped");
+        }
+    }
+}
+
+fn add(batch: &mut Batch, record: &BorrowedMessage<'_>) {
+    let logged = Timestamp(record.timestamp().to_millis().unwrap_or(0));
+    batch.add(record.partition(), record.offset(), logged, record.payload().unwrap_or_default());
+}
+
+fn report_skipped(batch: &Batch) {
+    for (cause, skipped) in batch.skipped() {
+        ::metrics::counter!(metrics::SKIPPED, "cause" => *cause).increment(skipped.count);
+        let (count, first) = (skipped.count, &skipped.first);
+        if *cause == "unknown_schema" {
+            tracing::error!(
+                count,
+                first,
+                "order events of a newer release: this one must be upgraded; skipped"
+            );
+        } else {
+            tracing::warn!(cause, count, first, "order events that cannot be read; skipped");
+        }
+    }
+}
