@@ -21,7 +21,7 @@ impl StatusConfig {
     ///
     /// # Errors
     /// When `STATUS_TTL` is not a duration.
-    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             brokers: environment.text_or("KAFKA_BROKERS", "127.0.0.1:29092"),
             prefix: environment.text_or("TOPIC_PREFIX", ""),
@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn settings_have_defaults_and_errors_name_their_key() {
-        let config = StatusConfig::read(&Environment::of([])).unwrap();
+        let config = StatusConfig::from_environment(&Environment::of([])).unwrap();
         assert_eq!(config.ttl, Duration::from_secs(86_400));
         let bad = Environment::of([("STATUS_TTL".to_owned(), "a day".to_owned())]);
-        assert!(StatusConfig::read(&bad).unwrap_err().to_string().contains("STATUS_TTL"));
+        assert!(StatusConfig::from_environment(&bad).unwrap_err().to_string().contains("STATUS_TTL"));
     }
 }
