@@ -12,7 +12,6 @@ use rdkafka::{
     consumer::ConsumerContext,
     error::KafkaError,
     producer::{DeliveryResult, ProducerContext},
-    types::RDKafkaErrorCode,
 };
 use schemas::topics::Topic;
 use std::{
@@ -37,7 +36,8 @@ pub(crate) struct Receipt {
 /// The context of one producer.
 pub(crate) struct Context {
     pub(crate) meters: Meters,
-    pub(crate) fatal: AtomicBool,
+    /// An error was reported since the producer was last looked at: it may have been a fatal one.
+    pub(crate) troubled: AtomicBool,
 }
 
 impl Context {
@@ -76,12 +76,9 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if matches!(error, KafkaError::Global(RDKafkaErrorCode::Fatal)) {
-            self.fatal.store(true, Ordering::Release);
-            tracing::error!(%error, reason, "the producer has failed for good");
-        } else {
-            tracing::warn!(%error, reason, "kafka client");
-        }
+        // which errors are fatal only the client itself can tell
+        self.troubled.store(true, Ordering::Release);
+        tracing::warn!(%error, reason, "kafka client");
     }
 }
 

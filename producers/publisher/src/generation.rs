@@ -21,16 +21,17 @@ use std::{
 pub(crate) struct Generation {
     /// Always there until it is dropped.
     producer: Option<ThreadedProducer<Context>>,
+    failed: AtomicBool,
 }
 
 impl Generation {
     pub(crate) fn start(config: &PublisherConfig, meters: &Meters) -> Result<Self, PublishError> {
-        let context = Context { meters: meters.clone(), fatal: AtomicBool::new(false) };
+        let context = Context { meters: meters.clone(), troubled: AtomicBool::new(false) };
         let producer = config
             .producer()
             .create_with_context::<_, ThreadedProducer<Context>>(context)
             .map_err(|error| PublishError::Fatal(error.to_string()))?;
-        Ok(Self { producer: Some(producer) })
+        Ok(Self { producer: Some(producer), failed: AtomicBool::new(false) })
     }
 
     pub(crate) fn send(
@@ -49,11 +50,20 @@ impl Generation {
             outbound = outbound.headers(headers(record));
         }
         let producer = self.producer.as_ref().ok_or_else(gone)?;
-        producer.send(outbound).map_err(|(error, _)| error::at_send(&error))
+        producer.send(outbound).map_err(|(error, _)| {
+            producer.client().context().troubled.store(true, Ordering::Release);
+            error::at_send(&error)
+        })
     }
 
+    /// Whether it has a fatal error and takes no more records.
     pub(crate) fn has_failed(&self) -> bool {
-        self.producer.as_ref().is_none_or(|p| p.client().context().fatal.load(Ordering::Acquire))
+        let Some(producer) = &self.producer else { return true };
+        let client = producer.client();
+        if client.context().troubled.swap(false, Ordering::AcqRel) && client.fatal_error().is_some() {
+            self.failed.store(true, Ordering::Release);
+        }
+        self.failed.load(Ordering::Acquire)
     }
 
     /// What the fatal error was.
