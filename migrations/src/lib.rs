@@ -114,3 +114,15 @@ async fn prepare(connection: &mut PgConnection, password: &str) -> sqlx::Result<
     }
     tx.commit().await
 }
+
+/// A short text that changes whenever a migration does: names the template database that tests clone.
+#[must_use]
+pub fn fingerprint() -> String {
+    let all = SCHEMAS.iter().map(|schema| &schema.migrator).chain([&LANES]);
+    let sum = all
+        .flat_map(|migrator| migrator.iter())
+        .flat_map(|migration| migration.checksum.iter())
+        // FNV-1a, 64 bits (draft-eastlake-fnv): no secret, only a name
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{sum:016x}")
+}

@@ -1,4 +1,25 @@
-//! The consumer machine. It knows records and lanes; what a record means is its [`Service`]'s business.
+//! The consumer machine. It knows records and lanes; what a record means is its [`service::Service`]'s business.
+//!
+//! ```text
+//! consumer (thread: polls, claims) ─► inbox (bounded) ─► worker (task: owns the lanes) ─► attempt (one transaction)
+//!                                                                                          lane · judge · seal (pure)
+//! ```
 
 pub mod record;
 pub mod service;
+
+pub mod config;
+pub mod lane;
+pub mod metrics;
+mod start;
+mod worker;
+
+mod attempt;
+mod consumer;
+mod fate;
+mod inbox;
+mod judge;
+mod seal;
+mod store;
+
+pub use worker::{WorkerError, run};

@@ -25,6 +25,8 @@ pub struct Record {
     pub key: Vec<u8>,
     /// The envelope, or why it could not be read.
     pub envelope: Result<Envelope, EnvelopeError>,
+    /// The envelope's bytes as they were read.
+    pub header: Option<Vec<u8>>,
     /// The payload's bytes; empty when it has none.
     pub payload: Vec<u8>,
     /// The raw `traceparent` header, when the record is sampled.
@@ -52,6 +54,8 @@ pub struct Delivery<C> {
     pub envelope: Envelope,
     /// What it says.
     pub command: C,
+    /// The raw `traceparent` header, when the record is sampled.
+    pub traceparent: Option<Vec<u8>>,
 }
 
 /// What became of a record that was taken.
@@ -137,17 +141,24 @@ pub struct Said {
     pub causation: Option<MessageId>,
     /// What is said.
     pub outgoing: Outgoing,
+    /// The trace it belongs to, when sampled.
+    pub traceparent: Option<Vec<u8>>,
 }
 
 impl Out {
     /// Says `outgoing` from the lane of `cause`, because of it.
     pub fn send<C>(&mut self, cause: &Delivery<C>, outgoing: Outgoing) {
-        self.said.push(Said { from: cause.partition, causation: Some(cause.envelope.message), outgoing });
+        self.said.push(Said {
+            from: cause.partition,
+            causation: Some(cause.envelope.message),
+            outgoing,
+            traceparent: cause.traceparent.clone(),
+        });
     }
 
     /// Says `outgoing` from the lane of `partition`, because of no record in particular (time, a whole batch).
     pub fn send_from(&mut self, partition: i32, outgoing: Outgoing) {
-        self.said.push(Said { from: partition, causation: None, outgoing });
+        self.said.push(Said { from: partition, causation: None, outgoing, traceparent: None });
     }
 
     /// What was said so far.

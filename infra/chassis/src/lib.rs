@@ -3,7 +3,9 @@
 pub mod clock;
 pub mod health;
 pub mod ids;
+pub mod kafka;
 pub mod postgres;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;
+pub mod wake;

@@ -1,0 +1,252 @@
+//! One batch, one transaction (two where the outside is called). State, position and what is said commit together
+//! or not at all.
+
+use crate::{
+    config::WorkerConfig,
+    judge::{Batch, Judgement, Place},
+    lane::{Intake, Lane},
+    record::{Out, Record, Rejection},
+    seal,
+    service::{Context, Service},
+    store::{LaneSet, Locked},
+};
+use schemas::{time::Timestamp, topics::Topic};
+use sqlx::{Connection, PgConnection};
+use std::collections::{BTreeMap, HashMap};
+
+/// A batch's place in the world, as its owner knows it before the attempt.
+pub(crate) struct Attempt<'a, S: Service> {
+    pub(crate) service: &'a S,
+    pub(crate) set: LaneSet,
+    pub(crate) config: &'a WorkerConfig,
+    pub(crate) partitions: i32,
+    /// Every lane this owner holds.
+    pub(crate) lanes: &'a BTreeMap<i32, Lane>,
+    pub(crate) poison: &'a HashMap<Place, Rejection>,
+    /// Where lanes would stand if a commit whose answer was lost did happen: partition → (position, sequence).
+    pub(crate) unanswered: &'a BTreeMap<i32, (i64, i64)>,
+    /// Whether something is due: then all lanes take part.
+    pub(crate) due: bool,
+}
+
+/// What a batch came to, committed.
+pub(crate) struct Committed<T> {
+    /// The lanes that moved, as they stand now.
+    pub(crate) lanes: BTreeMap<i32, Lane>,
+    pub(crate) seeks: BTreeMap<i32, i64>,
+    pub(crate) passed: Passed,
+    pub(crate) judgement: Judgement,
+    pub(crate) said: usize,
+    pub(crate) tally: Option<T>,
+}
+
+/// Records that needed no decision.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Passed {
+    pub(crate) below: u64,
+    pub(crate) repeats: u64,
+    pub(crate) holes: u64,
+    pub(crate) gaps: u64,
+}
+
+/// Why a batch did not commit.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Somebody else claimed these lanes.
+    Fenced(Vec<i32>),
+    /// A commit whose answer was lost did happen: these lanes are to be read again.
+    Answered(Vec<i32>),
+    /// Something that must not be: these lanes stop until somebody looks.
+    Halt { partitions: Vec<i32>, why: String },
+    /// A record that made the service panic.
+    Poison { place: Place, message: String },
+    /// The database refused, or is away. `ends` is set when the commit itself got no answer.
+    Database { error: sqlx::Error, ends: Option<BTreeMap<i32, (i64, i64)>> },
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database { error, ends: None }
+    }
+}
+
+struct TakenIn<C> {
+    batch: Batch<C>,
+    /// The lanes of the batch, moved past its records.
+    lanes: BTreeMap<i32, Lane>,
+    seeks: BTreeMap<i32, i64>,
+    passed: Passed,
+}
+
+impl<S: Service> Attempt<'_, S> {
+    /// Tries the batch once.
+    pub(crate) async fn run(
+        &self,
+        connection: &mut PgConnection,
+        records: Vec<Record>,
+    ) -> Result<Committed<S::Tally>, Trouble> {
+        let taken_in = self.take_in(records);
+        let partitions: Vec<i32> = taken_in.lanes.keys().copied().collect();
+        if partitions.is_empty() {
+            return Ok(Committed {
+                lanes: taken_in.lanes,
+                seeks: taken_in.seeks,
+                passed: taken_in.passed,
+                judgement: Judgement::default(),
+                said: 0,
+                tally: None,
+            });
+        }
+        let outcomes = self.call_outside(connection, &partitions, &taken_in.batch).await?;
+        self.settle(connection, &partitions, taken_in, &outcomes).await
+    }
+
+    /// Judges each record by offset and number, on copies of the lanes.
+    fn take_in(&self, records: Vec<Record>) -> TakenIn<S::Command> {
+        let mut lanes: BTreeMap<i32, Lane> = if self.due { self.lanes.clone() } else { BTreeMap::new() };
+        let mut seeks = BTreeMap::new();
+        let mut passed = Passed::default();
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let Some(held) = self.lanes.get(&record.partition) else { continue };
+            if seeks.contains_key(&record.partition) {
+                continue;
+            }
+            let lane = lanes.entry(record.partition).or_insert_with(|| held.clone());
+            let source = record.envelope.as_ref().ok().and_then(|envelope| envelope.source);
+            match lane.intake(record.offset, source) {
+                Intake::Take => taken.push(record),
+                Intake::Below => passed.below += 1,
+                Intake::Repeat => passed.repeats += 1,
+                Intake::Hole => passed.holes += 1,
+                Intake::Gap | Intake::Reread => {
+                    passed.gaps += 1;
+                    seeks.insert(record.partition, lane.next_offset);
+                }
+            }
+        }
+        // a lane that only dropped records below its position has nothing to write
+        lanes.retain(|partition, lane| self.due || self.lanes.get(partition) != Some(lane));
+        let batch = Batch::read(self.service, taken, &lanes, self.poison);
+        TakenIn { batch, lanes, seeks, passed }
+    }
+
+    /// The first transaction of a batch that calls the outside, and the calls.
+    async fn call_outside(
+        &self,
+        connection: &mut PgConnection,
+        partitions: &[i32],
+        batch: &Batch<S::Command>,
+    ) -> Result<S::Outcomes, Trouble> {
+        if !S::CALLS_OUTSIDE || batch.deliveries.is_empty() {
+            return Ok(S::Outcomes::default());
+        }
+        let mut tx = connection.begin().await?;
+        let context = self.lock_in_tx(&mut tx, partitions).await?;
+        let intents = self.service.intend_in_tx(&mut tx, &context, &batch.deliveries).await?;
+        tx.commit().await?;
+        Ok(self.service.call(intents, self.config.call_budget).await)
+    }
+
+    /// The transaction that moves the lanes.
+    async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        partitions: &[i32],
+        taken_in: TakenIn<S::Command>,
+        outcomes: &S::Outcomes,
+    ) -> Result<Committed<S::Tally>, Trouble> {
+        let TakenIn { batch, mut lanes, seeks, passed } = taken_in;
+        let mut tx = connection.begin().await?;
+        let context = self.lock_in_tx(&mut tx, partitions).await?;
+        let mut out = Out::default();
+        if self.due {
+            for lane in lanes.values_mut() {
+                let mark = self
+                    .service
+                    .due_in_tx(&mut tx, &context, lane.partition, lane.due_mark, &mut out)
+                    .await?;
+                lane.due_mark = lane.due_mark.max(mark);
+            }
+        }
+        let mut judgement = Judgement::default();
+        let mut tally = None;
+        if !batch.is_empty() {
+            let mut rows = self.service.load_in_tx(&mut tx, &context, &batch.deliveries, outcomes).await?;
+            judgement = batch
+                .judge(self.service, &context, &mut rows, &mut lanes, &mut out)
+                .map_err(|panicked| Trouble::Poison { place: panicked.place, message: panicked.message })?;
+            self.service.finish(&context, &mut rows, &mut out).map_err(|rejection| Trouble::Halt {
+                partitions: partitions.to_vec(),
+                why: format!("{}: {}", rejection.cause, rejection.detail),
+            })?;
+            tally = Some(self.service.save_in_tx(&mut tx, &context, rows).await?);
+        }
+        let dlq = Topic::dlq_of(self.service.group());
+        let rows = seal::pack(out.said(), &judgement.rejected, &mut lanes, self.partitions, dlq, context.now);
+        if !rows.is_empty() {
+            self.set.say_in_tx(&mut tx, rows).await?;
+        }
+        let parkings = seal::parkings(&judgement.rejected);
+        if !parkings.is_empty() {
+            self.set.park_in_tx(&mut tx, &parkings).await?;
+        }
+        self.set.move_in_tx(&mut tx, &lanes.values().collect::<Vec<_>>()).await?;
+        let ends =
+            || lanes.values().map(|lane| (lane.partition, (lane.next_offset, lane.outbox_seq))).collect();
+        tx.commit().await.map_err(|error| Trouble::Database { error, ends: Some(ends()) })?;
+        Ok(Committed { lanes, seeks, passed, judgement, said: out.said().len(), tally })
+    }
+
+    /// Locks the lanes' rows and compares them with what this owner knows.
+    async fn lock_in_tx(&self, tx: &mut PgConnection, partitions: &[i32]) -> Result<Context, Trouble> {
+        let (locked, now) = self.set.lock_in_tx(tx, partitions).await?;
+        check(self.lanes, &locked, partitions, self.unanswered)?;
+        let due_marks = self.lanes.iter().map(|(partition, lane)| (*partition, lane.due_mark)).collect();
+        Ok(Context { now: now.max(self.latest_mark()), due_marks })
+    }
+
+    /// The database's clock may step back; a due mark never does.
+    fn latest_mark(&self) -> Timestamp {
+        self.lanes.values().map(|lane| lane.due_mark).max().unwrap_or_default()
+    }
+}
+
+/// Compares the rows with what their owner knows: all as expected, or what is wrong.
+fn check(
+    held: &BTreeMap<i32, Lane>,
+    locked: &[Locked],
+    partitions: &[i32],
+    unanswered: &BTreeMap<i32, (i64, i64)>,
+) -> Result<(), Trouble> {
+    let missing: Vec<i32> =
+        partitions.iter().copied().filter(|p| !locked.iter().any(|row| row.partition == *p)).collect();
+    if !missing.is_empty() {
+        return Err(Trouble::Halt { partitions: missing, why: "the lane's row is gone".to_owned() });
+    }
+    let mut fenced = Vec::new();
+    let mut answered = Vec::new();
+    for row in locked {
+        let Some(lane) = held.get(&row.partition) else { continue };
+        let stands = (row.next_offset, row.outbox_seq);
+        if row.epoch != lane.epoch {
+            fenced.push(row.partition);
+        } else if stands != (lane.next_offset, lane.outbox_seq) {
+            if unanswered.get(&row.partition) != Some(&stands) {
+                let why = format!(
+                    "the lane's row stands at offset {} and sequence {}, its owner at {} and {}, with the same epoch",
+                    row.next_offset, row.outbox_seq, lane.next_offset, lane.outbox_seq
+                );
+                return Err(Trouble::Halt { partitions: vec![row.partition], why });
+            }
+            answered.push(row.partition);
+        }
+    }
+    if !fenced.is_empty() {
+        return Err(Trouble::Fenced(fenced));
+    }
+    if !answered.is_empty() {
+        return Err(Trouble::Answered(answered));
+    }
+    Ok(())
+}

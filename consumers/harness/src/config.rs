@@ -1,0 +1,55 @@
+//! Settings of a worker.
+
+use chassis::{
+    kafka::Cluster,
+    settings::{Environment, Secret, SettingError},
+};
+use std::time::Duration;
+
+/// What a worker needs to know beside its service.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Where the brokers are, and the prefix of topics and groups.
+    pub cluster: Cluster,
+    /// Static group membership, where the platform gives a stable name (`KAFKA_GROUP_INSTANCE_ID`).
+    pub instance: Option<String>,
+    /// The service's database.
+    pub database: Secret,
+    /// Most records in a batch (`WORKER_BATCH_RECORDS`).
+    pub batch_records: usize,
+    /// Most bytes in a batch (`WORKER_BATCH_BYTES`).
+    pub batch_bytes: usize,
+    /// How long a batch that is not full waits for more, from its first record (`WORKER_BATCH_AGE`); zero takes what
+    /// is there. Batches grow by themselves while the previous one commits.
+    pub batch_age: Duration,
+    /// Budget of a batch's calls to the outside (`WORKER_CALL_BUDGET`).
+    pub call_budget: Duration,
+    /// How often due work is looked for (`WORKER_DUE_TICK`).
+    pub due_tick: Duration,
+    /// Most bytes that may wait in the outboxes of this worker's lanes before it pauses.
+    pub outbox_bytes: i64,
+    /// Oldest row that may wait there before it pauses.
+    pub outbox_age: Duration,
+}
+
+impl WorkerConfig {
+    /// Reads the settings; `database` is the service's own.
+    ///
+    /// # Errors
+    /// [`SettingError`] names the variable.
+    pub fn from_environment(environment: &Environment, database: Secret) -> Result<Self, SettingError> {
+        let instance = environment.text("KAFKA_GROUP_INSTANCE_ID");
+        Ok(Self {
+            cluster: Cluster::from_environment(environment),
+            instance,
+            database,
+            batch_records: environment.parse_or("WORKER_BATCH_RECORDS", "a number of records", 2_000)?,
+            batch_bytes: environment.parse_or("WORKER_BATCH_BYTES", "a number of bytes", 4 << 20)?,
+            batch_age: environment.duration_or("WORKER_BATCH_AGE", Duration::ZERO)?,
+            call_budget: environment.duration_or("WORKER_CALL_BUDGET", Duration::from_millis(250))?,
+            due_tick: environment.duration_or("WORKER_DUE_TICK", Duration::from_millis(200))?,
+            outbox_bytes: environment.parse_or("WORKER_OUTBOX_BYTES", "a number of bytes", 64 << 20)?,
+            outbox_age: environment.duration_or("WORKER_OUTBOX_AGE", Duration::from_secs(30))?,
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! Topics of the test's own, told apart by a prefix.
+
+use chassis::settings::Environment;
+use publisher::PublisherConfig;
+
+/// The test stack's brokers.
+pub fn kafka_brokers() -> String {
+    Environment::process().text_or("TEST_KAFKA_BROKERS", "127.0.0.1:39092")
+}
+
+/// Every topic of the pipeline under a prefix that no other test has; deleted with this value.
+#[derive(Debug)]
+pub struct Topics {
+    /// The prefix (`TOPIC_PREFIX`).
+    pub prefix: String,
+    /// Partitions of each topic.
+    pub partitions: i32,
+}
+
+impl Topics {
+    /// Creates them.
+    pub async fn create(partitions: i32) -> Self {
+        let topics = Self { prefix: format!("t{}.", chassis::ids::random().simple()), partitions };
+        publisher::topics::ensure(&topics.publisher(), partitions, 1)
+            .await
+            .unwrap_or_else(|e| panic!("{e}; start the test stack with `make test-stack-up`"));
+        topics
+    }
+
+    /// Settings of a publisher to them.
+    pub fn publisher(&self) -> PublisherConfig {
+        let environment = Environment::of([
+            ("KAFKA_BROKERS".to_owned(), kafka_brokers()),
+            ("TOPIC_PREFIX".to_owned(), self.prefix.clone()),
+        ]);
+        PublisherConfig::from_environment(&environment, "testbed").unwrap()
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        let config = self.publisher();
+        // a thread of its own: the test's runtime may be going down
+        let deleted = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = runtime.block_on(publisher::topics::delete(&config));
+        });
+        let _ = deleted.join();
+    }
+}
