@@ -93,6 +93,7 @@ impl Money {
     ///
     /// # Errors
     /// [`MoneyError::Mixed`] for two currencies, [`MoneyError::Overflow`] past 63 bits.
+    #[expect(clippy::should_implement_trait, reason = "a sum that can fail is not `Add`")]
     pub fn add(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::Mixed { left: self.currency, right: other.currency });
