@@ -1,1 +1,22 @@
-//! ingress
+//! What the HTTP services share. Knows HTTP, tokens, bodies and keys; what an endpoint does is its service's business.
+
+pub mod config;
+pub mod problem;
+
+pub mod auth;
+pub mod body;
+pub mod form;
+pub mod idempotency;
+pub mod page;
+pub mod prefer;
+
+pub mod layers;
+pub mod request_id;
+pub mod serve;
+
+pub mod coalesce;
+pub mod log;
+pub mod redis_link;
+pub mod wakeups;
+
+pub mod metrics;

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod topics;
 
+mod committed;
 mod context;
 mod ends;
 mod error;

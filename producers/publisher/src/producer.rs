@@ -1,6 +1,7 @@
 //! The producer: hand a record over, hear what became of it.
 
 use crate::{
+    committed::Committed,
     config::PublisherConfig,
     context::{Receipt, Waiter},
     ends::Ends,
@@ -99,6 +100,7 @@ struct Shared {
     healing: Mutex<Option<Instant>>,
     counts: Mutex<BTreeMap<Topic, i32>>,
     ends: Ends,
+    committed: Committed,
 }
 
 impl Publisher {
@@ -118,6 +120,7 @@ impl Publisher {
                 healing: Mutex::new(None),
                 counts: Mutex::default(),
                 ends: Ends::default(),
+                committed: Committed::default(),
                 config,
             }),
         })
@@ -180,6 +183,23 @@ impl Publisher {
         let (ends, config) = (self.shared.ends.clone(), self.shared.config.clone());
         let name = self.name(topic).to_owned();
         blocking(move || ends.ask(&config, &name, partitions, timeout)).await
+    }
+
+    /// What consumer group `group` (without prefix) has committed in each partition of `topic`, by partition number;
+    /// `None` where it has committed nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`], within about `timeout`.
+    pub async fn committed_offsets(
+        &self,
+        group: &'static str,
+        topic: Topic,
+        timeout: Duration,
+    ) -> Result<Vec<Option<i64>>, QueryError> {
+        let partitions = self.partitions(topic, timeout).await?;
+        let (committed, config) = (self.shared.committed.clone(), self.shared.config.clone());
+        let name = self.name(topic).to_owned();
+        blocking(move || committed.ask(&config, group, &name, partitions, timeout)).await
     }
 
     /// Records handed over and not yet reported on.

@@ -1,0 +1,141 @@
+//! The log as the edge needs it: say a command, ask where topics end. A trait, so that tests can hold an
+//! acknowledgement back, lose it, or run without brokers.
+
+use crate::problem::Problem;
+use async_trait::async_trait;
+use publisher::{Destination, OutboundRecord, Publisher};
+use schemas::{
+    envelope::{self, Envelope},
+    ids::MessageId,
+    messages::Message,
+    time::Timestamp,
+    topics::{self, Topic},
+    wire,
+};
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+pub use publisher::Delivered;
+
+/// Longest wait for an answer about offsets.
+const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// A command about to be said by the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Where to.
+    pub topic: Topic,
+    /// The key, as text.
+    pub key: [u8; 36],
+    /// The payload, in the wire format.
+    pub payload: Vec<u8>,
+    /// The envelope.
+    pub envelope: Envelope,
+}
+
+impl Command {
+    /// `body` under `key`, said at `now` because a client asked: its own message is its cause, and no lane its source.
+    ///
+    /// # Errors
+    /// A 500 problem when the body does not fit its schema, which the edge's limits make impossible.
+    pub fn new<M: Message>(
+        key: Uuid,
+        message: MessageId,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+        body: &M,
+    ) -> Result<Self, Problem> {
+        let payload = wire::encode(body).map_err(|error| Problem::internal("encoding a command", &error))?;
+        let envelope = Envelope { message, causation: message, occurred_at: now, deadline, source: None };
+        Ok(Self { topic: M::TOPIC, key: topics::key(key), payload, envelope })
+    }
+}
+
+/// Why a command has no acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It was never handed over: it is not on the topic and never will be.
+    #[error("not handed over: {0}")]
+    NotSent(String),
+    /// It was handed over: it may be on the topic, or come there.
+    #[error("handed over, outcome unknown: {0}")]
+    Unknown(String),
+}
+
+/// Why a question about the log has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the log did not answer: {0}")]
+pub struct LogAway(pub String);
+
+/// The log.
+#[async_trait]
+pub trait CommandLog: Send + Sync + 'static {
+    /// Says `command` and waits for the acknowledgement of all replicas.
+    ///
+    /// # Errors
+    /// [`SendError`] says whether the command may still arrive.
+    async fn send(&self, command: Command) -> Result<Delivered, SendError>;
+
+    /// How many partitions `topic` has. Known after the first answer.
+    ///
+    /// # Errors
+    /// [`LogAway`].
+    async fn partitions(&self, topic: Topic) -> Result<i32, LogAway>;
+
+    /// The offset after the last record of each partition, as the brokers say now.
+    ///
+    /// # Errors
+    /// [`LogAway`].
+    async fn ends(&self, topic: Topic) -> Result<Vec<i64>, LogAway>;
+
+    /// What `group` has committed in each partition of `topic`; `None` where it has committed nothing.
+    ///
+    /// # Errors
+    /// [`LogAway`].
+    async fn committed(&self, group: &'static str, topic: Topic) -> Result<Vec<Option<i64>>, LogAway>;
+
+    /// Whether the brokers answer at all.
+    ///
+    /// # Errors
+    /// [`LogAway`].
+    async fn check(&self) -> Result<(), LogAway>;
+}
+
+/// A shared log.
+pub type Log = Arc<dyn CommandLog>;
+
+#[async_trait]
+impl CommandLog for Publisher {
+    async fn send(&self, command: Command) -> Result<Delivered, SendError> {
+        let record = OutboundRecord {
+            topic: command.topic,
+            destination: Destination::ByKey,
+            key: command.key.to_vec(),
+            payload: command.payload,
+            headers: vec![(envelope::HEADER.to_owned(), command.envelope.to_bytes())],
+        };
+        // an error of the call says that nothing was handed over; one of the report never does
+        let pending = Self::send(self, &record).map_err(|error| SendError::NotSent(error.to_string()))?;
+        pending.await.map_err(|error| SendError::Unknown(error.to_string()))
+    }
+
+    async fn partitions(&self, topic: Topic) -> Result<i32, LogAway> {
+        Self::partitions(self, topic, ASK_TIMEOUT).await.map_err(away)
+    }
+
+    async fn ends(&self, topic: Topic) -> Result<Vec<i64>, LogAway> {
+        self.end_offsets(topic, ASK_TIMEOUT).await.map_err(away)
+    }
+
+    async fn committed(&self, group: &'static str, topic: Topic) -> Result<Vec<Option<i64>>, LogAway> {
+        self.committed_offsets(group, topic, ASK_TIMEOUT).await.map_err(away)
+    }
+
+    async fn check(&self) -> Result<(), LogAway> {
+        self.ask_partitions(Topic::OrderCommands, ASK_TIMEOUT).await.map(drop).map_err(away)
+    }
+}
+
+fn away(error: publisher::QueryError) -> LogAway {
+    LogAway(error.to_string())
+}

@@ -1,0 +1,52 @@
+//! Names of the metrics that all HTTP services share.
+
+/// Counter: requests, by `route` (template), `method` and `status` (class, `2xx`).
+pub const REQUESTS: &str = "mambogo_http_requests_total";
+/// Histogram: time from request to response head, by `route` and `method`.
+pub const LATENCY: &str = "mambogo_http_request_duration_seconds";
+/// Counter: handlers that panicked.
+pub const PANICS: &str = "mambogo_http_panics_total";
+/// Gauge: open connections.
+pub const CONNECTIONS: &str = "mambogo_http_connections";
+/// Counter: connections closed by a limit, by `why`.
+pub const CONNECTIONS_CLOSED: &str = "mambogo_http_connections_closed_total";
+/// Histogram: questions answered by one query, by `query`.
+pub const COALESCED: &str = "mambogo_edge_coalesced_records";
+/// Gauge: 1 while Redis answers, 0 while the edge runs degraded without it.
+pub const REDIS_UP: &str = "mambogo_edge_redis_up";
+/// Counter: times Redis was lost.
+pub const REDIS_LOST: &str = "mambogo_edge_redis_lost_total";
+
+/// Sets a gauge without labels.
+pub(crate) fn gauge(name: &'static str, value: f64) {
+    metrics::gauge!(name).set(value);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_names_are_an_interface() {
+        assert_eq!(
+            [
+                super::REQUESTS,
+                super::LATENCY,
+                super::PANICS,
+                super::CONNECTIONS,
+                super::CONNECTIONS_CLOSED,
+                super::COALESCED,
+                super::REDIS_UP,
+                super::REDIS_LOST
+            ],
+            [
+                "mambogo_http_requests_total",
+                "mambogo_http_request_duration_seconds",
+                "mambogo_http_panics_total",
+                "mambogo_http_connections",
+                "mambogo_http_connections_closed_total",
+                "mambogo_edge_coalesced_records",
+                "mambogo_edge_redis_up",
+                "mambogo_edge_redis_lost_total",
+            ]
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! The edge's one connection to Redis: multiplexed, reconnecting by itself, failing fast while it is away.
+//!
+//! Why not redis-rs's `ConnectionManager`: it reconnects silently. What the edge believes of Redis holds for one
+//! server process (its run id is read at every connect and goes into every claim): a server that was restarted with
+//! an old snapshot must not pass for the one that heard yesterday's claims. So whoever sends a command must know
+//! which server it goes to, and a connection is one server's for its whole life.
+
+use crate::metrics;
+use arc_swap::ArcSwapOption;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    aio::MultiplexedConnection,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How the link is kept.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `redis://host:port/db`; may hold a password.
+    pub url: chassis::settings::Secret,
+    /// Longest wait for one answer.
+    pub response_timeout: Duration,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+}
+
+/// Redis is away, or did not answer in time. Nothing is known about the command: it may have run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("Redis is away")]
+pub struct RedisAway;
+
+/// One life of the connection: one server process.
+pub struct Life {
+    /// The server's run id: drawn anew at each start of the server.
+    pub run_id: String,
+    /// Whether the server keeps what it was given (`noeviction`, or no memory limit). If not, nothing that is missing
+    /// there proves anything.
+    pub keeps: bool,
+    /// Grows with every connect of this link.
+    pub generation: u64,
+    connection: MultiplexedConnection,
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Life({} of {})", self.generation, self.run_id)
+    }
+}
+
+struct Shared {
+    life: ArcSwapOption<Life>,
+    lost: watch::Sender<u64>,
+    connected: watch::Sender<u64>,
+}
+
+/// The link. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisLink {
+    shared: Arc<Shared>,
+}
+
+impl RedisLink {
+    /// Opens the link and keeps it until `stop`. Redis need not be there yet.
+    ///
+    /// # Errors
+    /// When the URL does not read.
+    pub fn start(config: RedisConfig, stop: CancellationToken) -> Result<Self, RedisError> {
+        let client = Client::open(config.url.expose())?;
+        let link = Self {
+            shared: Arc::new(Shared {
+                life: ArcSwapOption::empty(),
+                lost: watch::Sender::new(0),
+                connected: watch::Sender::new(0),
+            }),
+        };
+        let keeper = Keeper { client, config, shared: link.shared.clone() };
+        tokio::spawn(async move { stop.run_until_cancelled(keeper.keep()).await });
+        Ok(link)
+    }
+
+    /// The current life of the connection.
+    ///
+    /// # Errors
+    /// [`RedisAway`], at once.
+    pub fn life(&self) -> Result<Arc<Life>, RedisAway> {
+        self.shared.life.load_full().ok_or(RedisAway)
+    }
+
+    /// Tells each connect by its generation.
+    #[must_use]
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.shared.connected.subscribe()
+    }
+
+    /// Sends `commands` to the server of `life`. A time-out is tried once more on the same connection, so every
+    /// command given here must bear being run twice; a second failure gives the connection up.
+    ///
+    /// # Errors
+    /// [`RedisAway`].
+    pub async fn query<T: FromRedisValue>(&self, life: &Life, commands: &Pipeline) -> Result<T, RedisAway> {
+        let mut connection = life.connection.clone();
+        let mut outcome = commands.query_async(&mut connection).await;
+        if outcome.as_ref().is_err_and(RedisError::is_timeout) {
+            outcome = commands.query_async(&mut connection).await;
+        }
+        outcome.map_err(|error| self.failed(life, &error))
+    }
+
+    /// As [`RedisLink::query`], for one script, which is loaded where the server does not know it.
+    ///
+    /// # Errors
+    /// [`RedisAway`].
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        life: &Life,
+        invocation: &redis::ScriptInvocation<'_>,
+    ) -> Result<T, RedisAway> {
+        let mut connection = life.connection.clone();
+        let mut outcome = invocation.invoke_async(&mut connection).await;
+        if outcome.as_ref().is_err_and(RedisError::is_timeout) {
+            outcome = invocation.invoke_async(&mut connection).await;
+        }
+        outcome.map_err(|error| self.failed(life, &error))
+    }
+
+    fn failed(&self, life: &Life, error: &RedisError) -> RedisAway {
+        let is_current =
+            self.shared.life.load().as_ref().is_some_and(|now| now.generation == life.generation);
+        if is_current {
+            tracing::warn!(%error, generation = life.generation, "Redis failed a command: connecting anew");
+            self.shared.lost.send_replace(life.generation);
+        }
+        RedisAway
+    }
+}
+
+struct Keeper {
+    client: Client,
+    config: RedisConfig,
+    shared: Arc<Shared>,
+}
+
+impl Keeper {
+    async fn keep(self) {
+        let mut generation = 0;
+        loop {
+            metrics::gauge(metrics::REDIS_UP, 0.0);
+            generation += 1;
+            let life = Arc::new(self.connect(generation).await);
+            if !life.keeps {
+                tracing::error!(
+                    "Redis evicts keys: set maxmemory-policy noeviction, or no answer rests on it"
+                );
+            }
+            tracing::info!(run_id = life.run_id, generation, "Redis is connected");
+            self.shared.life.store(Some(life.clone()));
+            self.shared.connected.send_replace(generation);
+            metrics::gauge(metrics::REDIS_UP, 1.0);
+            self.until_lost(&life).await;
+            self.shared.life.store(None);
+            ::metrics::counter!(metrics::REDIS_LOST).increment(1);
+        }
+    }
+
+    async fn connect(&self, generation: u64) -> Life {
+        let backoff = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(10))
+            .with_max_delay(Duration::from_secs(1))
+            .without_max_times();
+        let mut delays = backoff.build();
+        loop {
+            match self.try_connect(generation).await {
+                Ok(life) => return life,
+                Err(error) => tracing::debug!(%error, "Redis does not answer"),
+            }
+            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(1))).await;
+        }
+    }
+
+    async fn try_connect(&self, generation: u64) -> Result<Life, RedisError> {
+        // both are set: a response time-out alone would stand in for the other
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.connect_timeout))
+            .set_response_timeout(Some(self.config.response_timeout));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let (server, memory): (String, String) = redis::pipe()
+            .cmd("INFO")
+            .arg("server")
+            .cmd("INFO")
+            .arg("memory")
+            .query_async(&mut connection)
+            .await?;
+        let run_id = field(&server, "run_id").ok_or((ErrorKind::Client, "INFO server has no run_id"))?;
+        let keeps = field(&memory, "maxmemory") == Some("0")
+            || field(&memory, "maxmemory_policy") == Some("noeviction");
+        Ok(Life { run_id: run_id.to_owned(), keeps, generation, connection })
+    }
+
+    /// Returns when a command failed, or when the server does not answer a ping.
+    async fn until_lost(&self, life: &Life) {
+        let mut lost = self.shared.lost.subscribe();
+        tokio::select! {
+            // a failed command is known at once
+            _ = lost.wait_for(|generation| *generation == life.generation) => {}
+            // an idle link would notice nothing
+            () = until_silent(life.connection.clone()) => {}
+        }
+    }
+}
+
+async fn until_silent(mut connection: MultiplexedConnection) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let pong: Result<String, RedisError> = redis::cmd("PING").query_async(&mut connection).await;
+        if let Err(error) = pong {
+            tracing::warn!(%error, "Redis does not answer a ping: connecting anew");
+            return;
+        }
+    }
+}
+
+/// A field of an `INFO` text.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_info_are_read_by_their_whole_name() {
+        let info = "# Server\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\nrun_id:abc\r\n";
+        assert_eq!(field(info, "maxmemory"), Some("0"));
+        assert_eq!(field(info, "maxmemory_policy"), Some("noeviction"));
+        assert_eq!(field(info, "run"), None);
+    }
+
+    fn config(url: String) -> RedisConfig {
+        RedisConfig {
+            url: chassis::settings::Secret::new(url),
+            response_timeout: Duration::from_millis(250),
+            connect_timeout: Duration::from_millis(250),
+        }
+    }
+
+    async fn ping(link: &RedisLink) -> Result<Arc<Life>, RedisAway> {
+        let life = link.life()?;
+        let _: (String,) = link.query(&life, redis::pipe().cmd("PING")).await?;
+        Ok(life)
+    }
+
+    #[tokio::test]
+    async fn a_restarted_server_is_another_server() {
+        let mut server = testbed::Redis::start().await;
+        let stop = CancellationToken::new();
+        let link = RedisLink::start(config(server.url()), stop.clone()).unwrap();
+        let mut connects = link.connects();
+        connects.wait_for(|generation| *generation > 0).await.unwrap();
+        let first = ping(&link).await.unwrap();
+        server.stop();
+        assert!(ping(&link).await.is_err(), "a command to a dead server fails");
+        server.restart().await;
+        let wait = connects.wait_for(|generation| *generation > first.generation);
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap().unwrap();
+        let second = ping(&link).await.unwrap();
+        assert_ne!(first.run_id, second.run_id);
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn without_redis_a_command_fails_at_once() {
+        let stop = CancellationToken::new();
+        let link = RedisLink::start(config("redis://127.0.0.1:1".to_owned()), stop.clone()).unwrap();
+        assert_eq!(link.life().err(), Some(RedisAway));
+        stop.cancel();
+    }
+}
