@@ -11,7 +11,7 @@ use crate::{
     store::{LaneSet, Locked},
 };
 use schemas::{time::Timestamp, topics::Topic};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use std::collections::{BTreeMap, HashMap};
 
 /// A batch's place in the world, as its owner knows it before the attempt.
@@ -142,10 +142,23 @@ impl<S: Service> Attempt<'_, S> {
             return Ok(S::Outcomes::default());
         }
         let mut tx = connection.begin().await?;
-        let context = self.lock_in_tx(&mut tx, partitions).await?;
-        let intents = self.service.intend_in_tx(&mut tx, &context, &batch.deliveries).await?;
-        tx.commit().await?;
-        Ok(self.service.call(intents, self.config.call_budget).await)
+        match self.intend_in_tx(&mut tx, partitions, batch).await {
+            Ok(intents) => {
+                tx.commit().await?;
+                Ok(self.service.call(intents, self.config.call_budget).await)
+            }
+            Err(trouble) => Err(roll_back(tx, trouble).await),
+        }
+    }
+
+    async fn intend_in_tx(
+        &self,
+        tx: &mut PgConnection,
+        partitions: &[i32],
+        batch: &Batch<S::Command>,
+    ) -> Result<S::Intents, Trouble> {
+        let context = self.lock_in_tx(tx, partitions).await?;
+        Ok(self.service.intend_in_tx(tx, &context, &batch.deliveries).await?)
     }
 
     /// The transaction that moves the lanes.
@@ -156,23 +169,41 @@ impl<S: Service> Attempt<'_, S> {
         taken_in: TakenIn<S::Command>,
         outcomes: &S::Outcomes,
     ) -> Result<Committed<S::Tally>, Trouble> {
-        let TakenIn { batch, mut lanes, seeks, passed } = taken_in;
         let mut tx = connection.begin().await?;
-        let context = self.lock_in_tx(&mut tx, partitions).await?;
+        match self.settle_in_tx(&mut tx, partitions, taken_in, outcomes).await {
+            Ok(settled) => {
+                let end = |lane: &Lane| (lane.partition, (lane.next_offset, lane.outbox_seq));
+                let ends = settled.lanes.values().map(end).collect();
+                match tx.commit().await {
+                    Ok(()) => Ok(settled),
+                    Err(error) => Err(Trouble::Database { error, ends: Some(ends) }),
+                }
+            }
+            Err(trouble) => Err(roll_back(tx, trouble).await),
+        }
+    }
+
+    async fn settle_in_tx(
+        &self,
+        tx: &mut PgConnection,
+        partitions: &[i32],
+        taken_in: TakenIn<S::Command>,
+        outcomes: &S::Outcomes,
+    ) -> Result<Committed<S::Tally>, Trouble> {
+        let TakenIn { batch, mut lanes, seeks, passed } = taken_in;
+        let context = self.lock_in_tx(tx, partitions).await?;
         let mut out = Out::default();
         if self.due {
             for lane in lanes.values_mut() {
-                let mark = self
-                    .service
-                    .due_in_tx(&mut tx, &context, lane.partition, lane.due_mark, &mut out)
-                    .await?;
+                let mark =
+                    self.service.due_in_tx(tx, &context, lane.partition, lane.due_mark, &mut out).await?;
                 lane.due_mark = lane.due_mark.max(mark);
             }
         }
         let mut judgement = Judgement::default();
         let mut tally = None;
         if !batch.is_empty() {
-            let mut rows = self.service.load_in_tx(&mut tx, &context, &batch.deliveries, outcomes).await?;
+            let mut rows = self.service.load_in_tx(tx, &context, &batch.deliveries, outcomes).await?;
             judgement = batch
                 .judge(self.service, &context, &mut rows, &mut lanes, &mut out)
                 .map_err(|panicked| Trouble::Poison { place: panicked.place, message: panicked.message })?;
@@ -180,21 +211,18 @@ impl<S: Service> Attempt<'_, S> {
                 partitions: partitions.to_vec(),
                 why: format!("{}: {}", rejection.cause, rejection.detail),
             })?;
-            tally = Some(self.service.save_in_tx(&mut tx, &context, rows).await?);
+            tally = Some(self.service.save_in_tx(tx, &context, rows).await?);
         }
         let dlq = Topic::dlq_of(self.service.group());
         let rows = seal::pack(out.said(), &judgement.rejected, &mut lanes, self.partitions, dlq, context.now);
         if !rows.is_empty() {
-            self.set.say_in_tx(&mut tx, rows).await?;
+            self.set.say_in_tx(tx, rows).await?;
         }
         let parkings = seal::parkings(&judgement.rejected);
         if !parkings.is_empty() {
-            self.set.park_in_tx(&mut tx, &parkings).await?;
+            self.set.park_in_tx(tx, &parkings).await?;
         }
-        self.set.move_in_tx(&mut tx, &lanes.values().collect::<Vec<_>>()).await?;
-        let ends =
-            || lanes.values().map(|lane| (lane.partition, (lane.next_offset, lane.outbox_seq))).collect();
-        tx.commit().await.map_err(|error| Trouble::Database { error, ends: Some(ends()) })?;
+        self.set.move_in_tx(tx, &lanes.values().collect::<Vec<_>>()).await?;
         Ok(Committed { lanes, seeks, passed, judgement, said: out.said().len(), tally })
     }
 
@@ -210,6 +238,15 @@ impl<S: Service> Attempt<'_, S> {
     fn latest_mark(&self) -> Timestamp {
         self.lanes.values().map(|lane| lane.due_mark).max().unwrap_or_default()
     }
+}
+
+/// Rolls back at once: a transaction that is only dropped keeps its locks until its connection is used again, and
+/// whoever claimed our lanes waits for them.
+async fn roll_back(tx: Transaction<'_, Postgres>, trouble: Trouble) -> Trouble {
+    if let Err(error) = tx.rollback().await {
+        tracing::debug!(%error, "rolling back");
+    }
+    trouble
 }
 
 /// Compares the rows with what their owner knows: all as expected, or what is wrong.

@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Assigned(Vec<Lane>),
     /// These partitions are ours but their lanes could not be claimed in time; they are paused.
     Unclaimed(Vec<i32>),
+    /// A lane that could not be claimed in time was claimed later.
+    Claimed(Lane),
     /// These partitions were taken away.
     Revoked(Vec<i32>),
     /// First and end offset of each partition asked for.
@@ -145,7 +147,7 @@ impl Claims {
     /// One claim for all new lanes, on a connection of its own. What fails is claimed later by the owner.
     fn claim(&self, partitions: &[i32]) -> Vec<Lane> {
         let mut kept = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let claimed = self.runtime.block_on(tokio::time::timeout(CLAIM_PATIENCE, async {
+        let claim = async {
             let mut connection = match kept.take() {
                 Some(connection) => connection,
                 None => connect(&self.database, "mambogo claim", SessionLimits::CLAIM).await?,
@@ -154,7 +156,8 @@ impl Claims {
             // a connection whose statement failed or was dropped is not used again
             *kept = Some(connection);
             Ok::<_, sqlx::Error>(lanes)
-        }));
+        };
+        let claimed = self.runtime.block_on(async { tokio::time::timeout(CLAIM_PATIENCE, claim).await });
         match claimed {
             Ok(Ok(lanes)) => lanes,
             Ok(Err(error)) => {

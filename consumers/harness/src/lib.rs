@@ -15,6 +15,7 @@ mod start;
 mod worker;
 
 mod attempt;
+mod claim;
 mod consumer;
 mod fate;
 mod inbox;
@@ -23,3 +24,6 @@ mod seal;
 mod store;
 
 pub use worker::{WorkerError, run};
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use crate::{
     attempt::{Attempt, Committed, Trouble},
+    claim,
     config::WorkerConfig,
     consumer::{self, Claims, Command, Event},
     fate::{self, Fate},
@@ -23,12 +24,12 @@ use rand::Rng;
 use rdkafka::error::KafkaError;
 use sqlx::PgConnection;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, mpsc as thread_channel},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Why a worker could not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +90,9 @@ pub(crate) struct Worker<S: Service> {
     commands: thread_channel::Sender<Command>,
     connection: Option<PgConnection>,
     lanes: BTreeMap<i32, Lane>,
-    unclaimed: BTreeSet<i32>,
+    /// Lanes that are ours but not claimed yet, each with what ends its claimer.
+    unclaimed: BTreeMap<i32, DropGuard>,
+    events: mpsc::UnboundedSender<Event>,
     halted: BTreeMap<i32, String>,
     poison: HashMap<Place, Rejection>,
     unanswered: BTreeMap<i32, (i64, i64)>,
@@ -133,7 +136,7 @@ pub async fn run<S: Service>(
         topic: set.topic.on_cluster(&config.cluster.prefix),
         database: config.database.expose().to_owned(),
         runtime: tokio::runtime::Handle::current(),
-        events: events_in,
+        events: events_in.clone(),
         inbox: Arc::clone(&inbox),
         connection: std::sync::Mutex::new(None),
     };
@@ -158,7 +161,8 @@ pub async fn run<S: Service>(
         commands,
         connection: Some(connection),
         lanes: BTreeMap::new(),
-        unclaimed: BTreeSet::new(),
+        unclaimed: BTreeMap::new(),
+        events: events_in,
         halted: BTreeMap::new(),
         poison: HashMap::new(),
         unanswered: BTreeMap::new(),
@@ -249,7 +253,8 @@ impl<S: Service> Worker<S> {
                     self.hold(lane);
                 }
             }
-            Event::Unclaimed(partitions) => self.unclaimed.extend(partitions),
+            Event::Unclaimed(partitions) => self.claim_later(partitions),
+            Event::Claimed(lane) => self.take_up(lane),
             Event::Revoked(partitions) => {
                 tracing::info!(group = self.set.group, ?partitions, "lanes taken away");
                 for partition in &partitions {
@@ -267,6 +272,30 @@ impl<S: Service> Worker<S> {
         self.let_go(partition);
         self.lanes.insert(partition, lane);
         self.due = true;
+    }
+
+    /// Claims lanes beside the loop: a lock that somebody holds must not keep the other lanes waiting.
+    fn claim_later(&mut self, partitions: Vec<i32>) {
+        for partition in partitions {
+            let ended = CancellationToken::new();
+            let (database, events) = (self.config.database.clone(), self.events.clone());
+            tokio::spawn(claim::until_ended(self.set, partition, database, events, ended.clone()));
+            self.unclaimed.insert(partition, ended.drop_guard());
+        }
+    }
+
+    /// A late claim came through; one for a partition that was taken away meanwhile is ignored.
+    fn take_up(&mut self, lane: Lane) {
+        if self.unclaimed.contains_key(&lane.partition) {
+            tracing::info!(
+                group = self.set.group,
+                partition = lane.partition,
+                epoch = lane.epoch,
+                "lane claimed late"
+            );
+            self.command(Command::Seek { partition: lane.partition, offset: lane.next_offset });
+            self.hold(lane);
+        }
     }
 
     fn let_go(&mut self, partition: i32) {
@@ -332,9 +361,6 @@ impl<S: Service> Worker<S> {
         if self.retry_at.is_some_and(|at| at > Instant::now()) {
             return;
         }
-        if !self.unclaimed.is_empty() {
-            self.claim_rest().await;
-        }
         if self.due_asked.elapsed() >= self.config.due_tick && !self.lanes.is_empty() {
             self.due_asked = Instant::now();
             self.ask_due().await;
@@ -347,21 +373,6 @@ impl<S: Service> Worker<S> {
                 self.progress = Instant::now();
                 self.command(Command::AskEnds(self.lanes.keys().copied().collect()));
             }
-        }
-    }
-
-    async fn claim_rest(&mut self) {
-        let partitions: Vec<i32> = self.unclaimed.iter().copied().collect();
-        let set = self.set;
-        let Some(connection) = self.connected().await else { return };
-        match set.claim(connection, &partitions).await {
-            Ok(lanes) => {
-                for lane in lanes {
-                    self.command(Command::Seek { partition: lane.partition, offset: lane.next_offset });
-                    self.hold(lane);
-                }
-            }
-            Err(error) => self.fail(error),
         }
     }
 

@@ -28,7 +28,7 @@ impl SessionLimits {
     pub const CLAIM: Self = Self {
         idle_in_transaction: Duration::from_secs(1),
         statement: Duration::from_millis(500),
-        lock: Duration::from_millis(500),
+        lock: Duration::from_millis(400),
     };
     /// Reads at the edge.
     pub const EDGE: Self = Self {

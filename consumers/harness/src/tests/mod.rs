@@ -1,0 +1,5 @@
+//! The machine against real Postgres and Kafka, with a toy for a service.
+
+mod interleavings;
+mod road;
+mod toy;
