@@ -1,0 +1,141 @@
+//! One batch: taken from the inbox, tried, and its outcome taken over.
+
+use super::*;
+
+impl<S: Service> Worker<S> {
+    /// One batch. Says whether there may be more to do at once.
+    pub(super) async fn work(&mut self) -> bool {
+        let bound = Bound { records: self.limit, bytes: self.config.batch_bytes };
+        let records = self.inbox.take(bound, |partition| self.lanes.contains_key(&partition));
+        if records.is_empty() && !self.due {
+            return false;
+        }
+        let records = self.wait_for_age(records).await;
+        let Some(mut connection) = self.take_connection().await else {
+            self.inbox.put_back(records);
+            return false;
+        };
+        let started = Instant::now();
+        let kept = records.clone();
+        let attempt = Attempt {
+            service: &self.service,
+            set: self.set,
+            config: &self.config,
+            partitions: self.partitions,
+            lanes: &self.lanes,
+            poison: &self.poison,
+            unanswered: &self.unanswered,
+            due: self.due,
+        };
+        let result = attempt.run(&mut connection, records).await;
+        match result {
+            Ok(committed) => {
+                histogram!(names::BATCH_SECONDS, "group" => self.set.group)
+                    .record(started.elapsed().as_secs_f64());
+                self.done(committed);
+                self.tell_relays(connection).await;
+                true
+            }
+            Err(trouble) => {
+                let count = kept.len();
+                self.inbox.put_back(kept);
+                self.give_fate(trouble, count, connection).await;
+                false
+            }
+        }
+    }
+
+    /// A batch that is not full may be told to wait for more, up to the age set.
+    pub(super) async fn wait_for_age(&self, mut records: Vec<Record>) -> Vec<Record> {
+        let until = tokio::time::Instant::now() + self.config.batch_age;
+        while !self.config.batch_age.is_zero() && !records.is_empty() && records.len() < self.limit {
+            if tokio::time::timeout_at(until, self.inbox.arrived()).await.is_err() {
+                break;
+            }
+            let bytes: usize = records.iter().map(Record::size).sum();
+            let left = Bound {
+                records: self.limit - records.len(),
+                bytes: self.config.batch_bytes.saturating_sub(bytes),
+            };
+            let more = self.inbox.take(left, |partition| self.lanes.contains_key(&partition));
+            if left.bytes == 0 {
+                break;
+            }
+            records.extend(more);
+        }
+        records
+    }
+
+    pub(super) fn done(&mut self, committed: Committed<S::Tally>) {
+        let group = self.set.group;
+        self.failures = 0;
+        self.retry_at = None;
+        self.due = false;
+        self.database = Ok(());
+        self.unanswered.clear();
+        self.limit = (self.limit * 2).min(self.config.batch_records);
+        let Committed { lanes, seeks, passed, judgement, said, tally } = committed;
+        if !lanes.is_empty() {
+            self.progress = Instant::now();
+        }
+        for (partition, mut lane) in lanes {
+            if let Some(held) = self.lanes.get(&partition) {
+                // a look at a gap that found nothing to take is remembered beside the row, not in it
+                lane.gap_checked = lane.gap_checked.or(held.gap_checked);
+            }
+            self.poison.retain(|(of, at), _| *of != partition || *at >= lane.next_offset);
+            self.lanes.insert(partition, lane);
+        }
+        for (partition, offset) in seeks {
+            self.command(Command::Seek { partition, offset });
+        }
+        for (fate, count) in [
+            ("executed", judgement.executed),
+            ("already_applied", judgement.already_applied),
+            ("parked", judgement.rejected.len() as u64),
+            ("below", passed.below),
+            ("repeat", passed.repeats),
+            ("hole", passed.holes),
+            ("gap", passed.gaps),
+        ] {
+            if count > 0 {
+                counter!(names::RECORDS, "group" => group, "fate" => fate).increment(count);
+            }
+        }
+        for (record, rejection) in &judgement.rejected {
+            tracing::warn!(
+                group,
+                partition = record.partition,
+                offset = record.offset,
+                key = %String::from_utf8_lossy(&record.key).escape_default(),
+                cause = rejection.cause,
+                detail = rejection.detail,
+                "record parked"
+            );
+        }
+        let decided = judgement.executed + judgement.already_applied + judgement.rejected.len() as u64;
+        if decided > 0 {
+            histogram!(names::BATCH, "group" => group).record(decided as f64);
+        }
+        if said > 0 || !judgement.rejected.is_empty() {
+            counter!(names::SAID, "group" => group).increment(said as u64);
+            self.wake.notify();
+        }
+        if let Some(tally) = tally {
+            self.service.committed(tally);
+        }
+    }
+
+    /// After the commit, in a statement of its own, and only when some other process sends our lanes.
+    pub(super) async fn tell_relays(&mut self, mut connection: PgConnection) {
+        if self.wake.covers_all() {
+            self.connection = Some(connection);
+            return;
+        }
+        match store::notify(&mut connection).await {
+            Ok(()) => self.connection = Some(connection),
+            // relays look by themselves as well; the next statement finds out what is wrong
+            Err(error) => tracing::debug!(group = self.set.group, %error, "waking relays"),
+        }
+    }
+}
