@@ -1,5 +1,6 @@
 //! What is read: which topics, from when, which key.
 
+use chassis::kafka::Cluster;
 use schemas::{time::Timestamp, topics, topics::Topic};
 use std::time::Duration;
 use uuid::Uuid;
@@ -7,10 +8,8 @@ use uuid::Uuid;
 /// One replay.
 #[derive(Debug, Clone)]
 pub struct ReplayConfig {
-    /// Kafka brokers, `host:port` separated by commas.
-    pub brokers: String,
-    /// Put before every topic's name.
-    pub prefix: String,
+    /// Where the brokers are, and the prefix of topics.
+    pub cluster: Cluster,
     /// The topics, see [`topics_by_name`].
     pub topics: Vec<Topic>,
     /// Only records that the log took within this time before `now`.
@@ -91,8 +90,7 @@ mod tests {
     #[test]
     fn keys_read_as_they_were_written() {
         let config = |key: &str| ReplayConfig {
-            brokers: String::new(),
-            prefix: String::new(),
+            cluster: Cluster::plain("", ""),
             topics: Vec::new(),
             since: Some(Duration::from_secs(2)),
             now: Timestamp(5_000),

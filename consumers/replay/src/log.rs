@@ -72,20 +72,26 @@ pub(crate) struct Log {
 impl Log {
     /// Finds where to begin, freezes where to end.
     pub(crate) fn open(config: &ReplayConfig) -> Result<Self, ReplayError> {
-        let consumer: BaseConsumer<Hooks> = ClientConfig::new()
-            .set("bootstrap.servers", &config.brokers)
+        let prefix = &config.cluster.prefix;
+        let mut client = ClientConfig::new();
+        for (name, value) in config.cluster.client_settings() {
+            client.set(name, value);
+        }
+        let consumer: BaseConsumer<Hooks> = client
+            .set("client.id", "mambogo-replay")
             // librdkafka assigns to nobody without a name; this one joins nothing and commits nothing
-            .set("group.id", format!("{}replay", config.prefix))
+            .set("group.id", format!("{prefix}replay"))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // a start that retention took away meanwhile is said, not jumped over
             .set("auto.offset.reset", "error")
+            .set("fetch.queue.backoff.ms", "20")
             .set("queued.max.messages.kbytes", "16384")
             .create_with_context(Hooks)
             .map_err(asking("making a consumer"))?;
         let mut sources = Vec::new();
         for topic in &config.topics {
-            let name = topic.on_cluster(&config.prefix);
+            let name = topic.on_cluster(prefix);
             for partition in partitions_of(&consumer, &name, config.key_bytes().as_deref())? {
                 let ends = consumer.fetch_watermarks(&name, partition, ASK);
                 let (next, end) = ends.map_err(asking("asking for a partition's ends"))?;

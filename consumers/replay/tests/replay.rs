@@ -1,6 +1,7 @@
 //! A replay against a real Kafka.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
+use chassis::kafka::Cluster;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -70,8 +71,7 @@ impl Bench {
 
     fn config(&self, names: &[&str]) -> ReplayConfig {
         ReplayConfig {
-            brokers: testbed::kafka_brokers(),
-            prefix: self.topics.prefix.clone(),
+            cluster: Cluster::plain(testbed::kafka_brokers(), self.topics.prefix.clone()),
             topics: topics_by_name(names.iter().copied()).unwrap(),
             since: None,
             now: Timestamp(NOW),
@@ -261,7 +261,10 @@ async fn what_cannot_be_read_is_printed_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_is_named_and_a_stop_ends_it() {
     let bench = Bench::with_partitions(1).await;
-    let config = ReplayConfig { prefix: "nowhere.".to_owned(), ..bench.config(&["order.events"]) };
+    let config = ReplayConfig {
+        cluster: Cluster::plain(testbed::kafka_brokers(), "nowhere."),
+        ..bench.config(&["order.events"])
+    };
     let (report, _) = replay(config).await;
     assert!(matches!(report, Err(ReplayError::NoTopic(name)) if name == "nowhere.order.events"));
     let config = bench.config(&["all"]);

@@ -1,15 +1,18 @@
 //! Settings of the status worker.
 
-use chassis::settings::{Environment, Secret, SettingError};
+use chassis::{
+    kafka::Cluster,
+    settings::{Environment, Secret, SettingError},
+};
 use std::time::Duration;
 
 /// What the status worker connects to, and how long a view lives.
 #[derive(Debug, Clone)]
 pub struct StatusConfig {
-    /// Kafka brokers, `host:port` separated by commas.
-    pub brokers: String,
-    /// Put before the topic's and the group's name.
-    pub prefix: String,
+    /// Where the brokers are, and the prefix of topic and group.
+    pub cluster: Cluster,
+    /// Static group membership, where the platform gives a stable name.
+    pub instance: Option<String>,
     /// URL of Redis; it may hold a password.
     pub redis_url: Secret,
     /// A view that nothing changes for this long is forgotten; reads fall through to Postgres then.
@@ -17,14 +20,14 @@ pub struct StatusConfig {
 }
 
 impl StatusConfig {
-    /// Reads `KAFKA_BROKERS`, `TOPIC_PREFIX`, `REDIS_URL` and `STATUS_TTL`.
+    /// Reads those of [`Cluster::from_environment`], `KAFKA_GROUP_INSTANCE_ID`, `REDIS_URL` and `STATUS_TTL`.
     ///
     /// # Errors
     /// When `STATUS_TTL` is not a duration.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
-            brokers: environment.text_or("KAFKA_BROKERS", "127.0.0.1:29092"),
-            prefix: environment.text_or("TOPIC_PREFIX", ""),
+            cluster: Cluster::from_environment(environment),
+            instance: environment.text("KAFKA_GROUP_INSTANCE_ID"),
             redis_url: environment.secret_or("REDIS_URL", "redis://127.0.0.1:26379/0"),
             ttl: environment.duration_or("STATUS_TTL", Duration::from_secs(24 * 60 * 60))?,
         })

@@ -91,10 +91,18 @@ pub(crate) struct Member {
 impl Member {
     /// Makes a consumer and subscribes. Joining goes on while it is polled.
     pub(crate) fn join(config: &StatusConfig) -> KafkaResult<Self> {
-        let topic = Topic::OrderEvents.on_cluster(&config.prefix);
-        let consumer: BaseConsumer<Hooks> = ClientConfig::new()
-            .set("bootstrap.servers", &config.brokers)
-            .set("group.id", format!("{}{STATUS_GROUP}", config.prefix))
+        let prefix = &config.cluster.prefix;
+        let topic = Topic::OrderEvents.on_cluster(prefix);
+        let mut client = ClientConfig::new();
+        for (name, value) in config.cluster.client_settings() {
+            client.set(name, value);
+        }
+        if let Some(instance) = &config.instance {
+            client.set("group.instance.id", format!("{instance}-{STATUS_GROUP}"));
+        }
+        let consumer: BaseConsumer<Hooks> = client
+            .set("client.id", format!("mambogo-{STATUS_GROUP}"))
+            .set("group.id", format!("{prefix}{STATUS_GROUP}"))
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", "6000")
@@ -103,8 +111,10 @@ impl Member {
             .set("enable.auto.offset.store", "false")
             // right for a view with versions: an event read again changes nothing, one left out would
             .set("auto.offset.reset", "earliest")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "20")
             .set("queued.max.messages.kbytes", "16384")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "2000")
             // a topic made after the worker was started is found soon
             .set("topic.metadata.refresh.interval.ms", "10000")
             .create_with_context(Hooks::default())?;

@@ -1,7 +1,7 @@
 //! The status worker against a real Kafka and a Redis of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
-use chassis::{health::Health, settings::Secret};
+use chassis::{health::Health, kafka::Cluster, settings::Secret};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -46,8 +46,8 @@ impl Bench {
 
     fn work(&self) -> Work {
         let config = StatusConfig {
-            brokers: testbed::kafka_brokers(),
-            prefix: self.topics.prefix.clone(),
+            cluster: Cluster::plain(testbed::kafka_brokers(), self.topics.prefix.clone()),
+            instance: None,
             redis_url: Secret::new(self.redis.url()),
             ttl: TTL,
         };
