@@ -66,27 +66,27 @@ impl Change {
         self.becomes(OrderStatus::Expired, OrderStatus::Expired.as_str(), Some(detail.to_owned()))
     }
 
-    pub(crate) fn to_reserved(self) -> Self {
+    pub(crate) fn reserved(self) -> Self {
         self.reaches(OrderStatus::Reserved, None)
     }
 
-    pub(crate) fn to_confirmed(self) -> Self {
+    pub(crate) fn confirmed(self) -> Self {
         self.reaches(OrderStatus::Confirmed, None)
     }
 
-    pub(crate) fn to_expired(self) -> Self {
+    pub(crate) fn expired(self) -> Self {
         self.reaches(OrderStatus::Expired, None)
     }
 
-    pub(crate) fn to_cancelled(self, ask: &CancelOrder) -> Self {
+    pub(crate) fn cancelled(self, ask: &CancelOrder) -> Self {
         self.reaches(OrderStatus::Cancelled, ask.reason.as_deref().map(words))
     }
 
-    pub(crate) fn to_out_of_stock(self, no: &StockRejected) -> Self {
+    pub(crate) fn out_of_stock(self, no: &StockRejected) -> Self {
         self.rejected(&no.reason, Some(format!("{}: product {}", words(&no.reason), no.product_id)))
     }
 
-    pub(crate) fn to_declined(self, no: &PaymentDeclined) -> Self {
+    pub(crate) fn declined(self, no: &PaymentDeclined) -> Self {
         self.rejected(&no.reason, Some(words(&no.reason)))
     }
 

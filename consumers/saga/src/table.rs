@@ -39,16 +39,16 @@ pub fn step(order: Option<&Order>, event: &Event, arrival: &Arrival) -> Result<O
         (Event::SubmitOrder(again), _) if again.body_hash == order.public.body_hash => Ok(AlreadyApplied),
         (Event::SubmitOrder(_), _)                    => Ok(KeyConflict),
 
-        (Event::StockReserved(_), Pending)            => change().to_reserved().capture().done(),
+        (Event::StockReserved(_), Pending)            => change().reserved().capture().done(),
         (Event::StockReserved(_), _)                  => Ok(AlreadyApplied),
 
-        (Event::StockRejected(no), Pending)           => change().to_out_of_stock(no).done(),
+        (Event::StockRejected(no), Pending)           => change().out_of_stock(no).done(),
         (Event::StockRejected(_), Reserved)           => illegal("its stock is held"),
         (Event::StockRejected(_), _)                  => Ok(AlreadyApplied),
 
         (Event::PaymentCaptured(_), Pending)          => illegal("no payment was asked for"),
         (Event::PaymentCaptured(got), Reserved)  if order.is_own(got.capture_id) && got.amount == order.public.total
-                                                      => change().to_confirmed().settle(Sold).done(),
+                                                      => change().confirmed().settle(Sold).done(),
         (Event::PaymentCaptured(got), Reserved)  if order.is_own(got.capture_id) => illegal("the amount is not its total"),
         (Event::PaymentCaptured(got), Confirmed) if order.is_own(got.capture_id) => Ok(AlreadyApplied),
         (Event::PaymentCaptured(got), _) if order.seen.undone.contains(&got.capture_id) => Ok(AlreadyApplied),
@@ -56,19 +56,19 @@ pub fn step(order: Option<&Order>, event: &Event, arrival: &Arrival) -> Result<O
 
         (Event::PaymentDeclined(_), Pending)          => illegal("no payment was asked for"),
         (Event::PaymentDeclined(no), Reserved) if !order.is_own(no.capture_id) => illegal("it asked for another payment"),
-        (Event::PaymentDeclined(no), Reserved) if no.reason == EXPIRED => change().to_expired().settle(Released).done(),
-        (Event::PaymentDeclined(no), Reserved)        => change().to_declined(no).settle(Released).done(),
+        (Event::PaymentDeclined(no), Reserved) if no.reason == EXPIRED => change().expired().settle(Released).done(),
+        (Event::PaymentDeclined(no), Reserved)        => change().declined(no).settle(Released).done(),
         (Event::PaymentDeclined(_), Confirmed)        => illegal("it is paid"),
         (Event::PaymentDeclined(_), _)                => Ok(AlreadyApplied),
 
-        (Event::CancelOrder(ask), Pending)            => change().to_cancelled(ask).settle(Released).done(),
-        (Event::CancelOrder(ask), Reserved)           => change().to_cancelled(ask).settle(Released).void().done(),
+        (Event::CancelOrder(ask), Pending)            => change().cancelled(ask).settle(Released).done(),
+        (Event::CancelOrder(ask), Reserved)           => change().cancelled(ask).settle(Released).void().done(),
         (Event::CancelOrder(_), Cancelled)            => Ok(AlreadyApplied),
         (Event::CancelOrder(_), _) if order.seen.cancels.contains(&arrival.message) => Ok(AlreadyApplied),
         (Event::CancelOrder(_), _)                    => change().refuse_cancel(),
 
-        (Event::DeadlinePassed(_), Pending)           => change().to_expired().settle(Released).done(),
-        (Event::DeadlinePassed(_), Reserved)          => change().to_expired().settle(Released).void().done(),
+        (Event::DeadlinePassed(_), Pending)           => change().expired().settle(Released).done(),
+        (Event::DeadlinePassed(_), Reserved)          => change().expired().settle(Released).void().done(),
         (Event::DeadlinePassed(_), _)                 => Ok(AlreadyApplied),
 
         (Event::RefundOrder(ask), _) if order.seen.refunds.contains(&ask.refund_id) => Ok(AlreadyApplied),
