@@ -8,6 +8,7 @@ CREATE TABLE charges (
     method     text        NOT NULL,
     state      text        NOT NULL CHECK (state IN ('NONE', 'CHARGED', 'DECLINED')),
     refunded   bigint      NOT NULL DEFAULT 0 CHECK (refunded >= 0),
+    charged_on int,                                  -- the call that takes the money, by the method; null: none does
     calls      int         NOT NULL DEFAULT 1,       -- how often it was asked for
     refused    int         NOT NULL DEFAULT 0,       -- how often the key came with another request
     created_at timestamptz NOT NULL DEFAULT now(),

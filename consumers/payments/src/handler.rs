@@ -1,0 +1,230 @@
+//! Payments as a service of the consumer machine: plan and trace, call, decide and save.
+
+use crate::{
+    books::Books,
+    calls::{CallLimits, Caller, Outcomes},
+    decide::{self, Rows},
+    plan::{self, Intent},
+    provider::Provider,
+    retry::Retry,
+    say,
+    store::{self, Wanted},
+    tally::Tally,
+};
+use harness::{
+    record::{Delivery, Out, Record, Rejection, Verdict},
+    service::{Context, Service},
+};
+use schemas::{
+    ids::OrderId,
+    messages::PaymentCommand,
+    time::Timestamp,
+    topics::{self, PAYMENTS_GROUP, Topic},
+};
+use sqlx::PgConnection;
+use std::{sync::Arc, time::Duration};
+
+/// Last moment that a row can hold: the end of the year 9999.
+const END_OF_TIME: Timestamp = Timestamp(253_402_300_799_999);
+
+/// The payments service.
+pub struct Payments {
+    caller: Caller,
+    retry: Retry,
+    budget: Duration,
+}
+
+impl Payments {
+    /// The service, calling `provider`. `budget` bounds the calls of one batch, below what the machine allows.
+    #[must_use]
+    pub fn new(provider: Arc<dyn Provider>, limits: CallLimits, retry: Retry, budget: Duration) -> Self {
+        Self { caller: Caller::new(provider, limits), retry, budget }
+    }
+}
+
+impl Service for Payments {
+    type Command = PaymentCommand;
+    type Intents = Vec<Intent>;
+    type Outcomes = Outcomes;
+    type Rows = Rows;
+    type Tally = Tally;
+
+    const CALLS_OUTSIDE: bool = true;
+
+    fn group(&self) -> &'static str {
+        PAYMENTS_GROUP
+    }
+
+    fn input(&self) -> Topic {
+        Topic::PaymentCommands
+    }
+
+    fn decode(&self, record: &Record) -> Result<PaymentCommand, Rejection> {
+        let command = PaymentCommand::decode(&record.payload)?;
+        // the key chooses the lane, and an effect's rows have one lane to write them
+        let order = order_of(&command);
+        if record.key != topics::key(order.0) {
+            return Err(Rejection::new("key_mismatch", format!("a {} of order {order}", command.name())));
+        }
+        check_fields(&command)?;
+        Ok(command)
+    }
+
+    async fn intend_in_tx(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        batch: &[Delivery<PaymentCommand>],
+    ) -> sqlx::Result<Vec<Intent>> {
+        let mut books = load(tx, batch).await?;
+        let intents = plan::plan(&mut books, batch, context.now, &self.retry);
+        store::save_in_tx(tx, &books).await?;
+        Ok(intents)
+    }
+
+    async fn call(&self, intents: Vec<Intent>, budget: Duration) -> Outcomes {
+        self.caller.call(intents, budget.min(self.budget)).await
+    }
+
+    async fn load_in_tx(
+        &self,
+        tx: &mut PgConnection,
+        _context: &Context,
+        batch: &[Delivery<PaymentCommand>],
+        outcomes: &Outcomes,
+    ) -> sqlx::Result<Rows> {
+        Ok(Rows::new(load(tx, batch).await?, outcomes.clone()))
+    }
+
+    fn decide(
+        &self,
+        context: &Context,
+        rows: &mut Rows,
+        delivery: &Delivery<PaymentCommand>,
+        out: &mut Out,
+    ) -> Result<Verdict, Rejection> {
+        decide::decide(rows, context.now, &self.retry, delivery, out)
+    }
+
+    async fn save_in_tx(&self, tx: &mut PgConnection, _context: &Context, rows: Rows) -> sqlx::Result<Tally> {
+        store::save_in_tx(tx, &rows.books).await?;
+        let mut tally = rows.tally;
+        tally.deferred(rows.books.deferrals().len());
+        Ok(tally)
+    }
+
+    fn committed(&self, tally: Tally) {
+        tally.publish();
+    }
+
+    async fn is_due(
+        &self,
+        connection: &mut PgConnection,
+        lanes: &[(i32, Timestamp)],
+    ) -> sqlx::Result<bool> {
+        let partitions: Vec<i32> = lanes.iter().map(|(partition, _)| *partition).collect();
+        store::is_due(connection, &partitions).await
+    }
+
+    /// Whatever is due is deleted here, so the mark only says how far time has come: a row that was written behind it
+    /// (the database's clock stepped back) is found all the same.
+    async fn due_in_tx(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        partition: i32,
+        mark: Timestamp,
+        out: &mut Out,
+    ) -> sqlx::Result<Timestamp> {
+        for due in store::take_due_in_tx(tx, partition, context.now).await? {
+            let outgoing = say::resume(due.order_id, due.effect, due.due_at)
+                .map_err(|rejection| sqlx::Error::Encode(rejection.detail.into()))?;
+            out.send_from(partition, outgoing);
+        }
+        Ok(mark.max(context.now))
+    }
+}
+
+async fn load(tx: &mut PgConnection, batch: &[Delivery<PaymentCommand>]) -> sqlx::Result<Books> {
+    let wanted = Wanted::by(batch.iter().map(|delivery| &delivery.command));
+    store::load_in_tx(tx, wanted).await
+}
+
+fn order_of(command: &PaymentCommand) -> OrderId {
+    match command {
+        PaymentCommand::CapturePayment(command) => command.order_id,
+        PaymentCommand::VoidCapture(command) => command.order_id,
+        PaymentCommand::RefundPayment(command) => command.order_id,
+        PaymentCommand::ResumeEffect(command) => command.order_id,
+    }
+}
+
+/// What a row could not hold is refused before anything is written.
+fn check_fields(command: &PaymentCommand) -> Result<(), Rejection> {
+    let (text, deadline) = match command {
+        PaymentCommand::CapturePayment(command) => (command.payment_method.as_str(), command.deadline),
+        PaymentCommand::RefundPayment(command) => (command.reason.as_str(), Timestamp(0)),
+        PaymentCommand::VoidCapture(_) | PaymentCommand::ResumeEffect(_) => ("", Timestamp(0)),
+    };
+    if text.contains('\0') {
+        return Err(Rejection::new("text", format!("a {} with a NUL in its text", command.name())));
+    }
+    if deadline < Timestamp(0) || deadline > END_OF_TIME {
+        return Err(Rejection::new("deadline", format!("a deadline of {} ms", deadline.0)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Sandbox;
+    use schemas::{
+        envelope::EnvelopeError,
+        ids::EffectId,
+        messages::{CapturePayment, Message},
+        money::Currency,
+        wire,
+    };
+    use uuid::Uuid;
+
+    fn service() -> Payments {
+        let sandbox = Sandbox::connect("postgres://nobody@127.0.0.1:1/none", 1).unwrap();
+        Payments::new(Arc::new(sandbox), CallLimits::default(), Retry::default(), Duration::ZERO)
+    }
+
+    fn record<M: Message>(key: Uuid, body: &M) -> Record {
+        Record {
+            topic: Topic::PaymentCommands,
+            partition: 0,
+            offset: 0,
+            timestamp: Timestamp(0),
+            key: topics::key(key).to_vec(),
+            envelope: Err(EnvelopeError::Missing),
+            header: None,
+            payload: wire::encode(body).unwrap(),
+            traceparent: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_row_could_not_hold_is_refused_at_the_door() {
+        let order = Uuid::from_u128(7);
+        let good = CapturePayment {
+            order_id: OrderId(order),
+            capture_id: EffectId(Uuid::from_u128(8)),
+            amount: 1,
+            currency: Currency::USD,
+            payment_method: "CREDIT_CARD".to_owned(),
+            deadline: END_OF_TIME,
+        };
+        let service = service();
+        assert_eq!(service.decode(&record(order, &good)), Ok(good.clone().into()));
+        let cause = |key, body: &CapturePayment| service.decode(&record(key, body)).unwrap_err().cause;
+        assert_eq!(cause(Uuid::from_u128(9), &good), "key_mismatch");
+        let late = CapturePayment { deadline: Timestamp(i64::MAX), ..good.clone() };
+        assert_eq!(cause(order, &late), "deadline");
+        let odd = CapturePayment { payment_method: "A\0B".to_owned(), ..good };
+        assert_eq!(cause(order, &odd), "text");
+    }
+}

@@ -1,0 +1,82 @@
+//! What payments counts and times. The names are an interface: a test pins them.
+
+use crate::calls::Answer;
+use metrics::{counter, histogram};
+use std::time::Duration;
+
+/// From the first time a capture was heard of to its end, in seconds; label `outcome`.
+pub const PROCESSING_SECONDS: &str = "mambogo_payment_processing_seconds";
+/// Captures that reached their end; label `outcome`: captured, declined, expired, voided.
+pub const CAPTURES_TOTAL: &str = "mambogo_payment_captures_total";
+/// Refunds that reached their end; label `outcome`: refunded, needless, refused, failed.
+pub const REFUNDS_TOTAL: &str = "mambogo_payment_refunds_total";
+/// Answers that left an effect unknown; label `effect`: capture, refund.
+pub const UNKNOWN_TOTAL: &str = "mambogo_payment_unknown_total";
+/// Effects put off to a later batch.
+pub const DEFERRED_TOTAL: &str = "mambogo_payment_deferred_total";
+/// Calls to the provider that were answered; labels `operation`: capture, refund, lookup, and `answer`.
+pub const PROVIDER_CALLS_TOTAL: &str = "mambogo_payment_provider_calls_total";
+/// Time a call to the provider took, in seconds (one sample for each capture of a set); label `operation`.
+pub const PROVIDER_CALL_SECONDS: &str = "mambogo_payment_provider_call_seconds";
+
+/// What the provider was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// To take money.
+    Capture,
+    /// To give money back.
+    Refund,
+    /// What it knows.
+    Lookup,
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Refund => "refund",
+            Self::Lookup => "lookup",
+        }
+    }
+}
+
+/// Counts and times a call.
+pub(crate) fn call_answered(operation: Operation, answer: &Answer, took: Duration) {
+    let answer = match answer {
+        Answer::Approved { .. } => "approved",
+        Answer::Declined { .. } => "declined",
+        Answer::Absent => "absent",
+        Answer::Unknown { .. } | Answer::Running | Answer::NotBegun => "unknown",
+    };
+    counter!(PROVIDER_CALLS_TOTAL, "operation" => operation.as_str(), "answer" => answer).increment(1);
+    histogram!(PROVIDER_CALL_SECONDS, "operation" => operation.as_str()).record(took.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_do_not_change() {
+        assert_eq!(
+            [
+                PROCESSING_SECONDS,
+                CAPTURES_TOTAL,
+                REFUNDS_TOTAL,
+                UNKNOWN_TOTAL,
+                DEFERRED_TOTAL,
+                PROVIDER_CALLS_TOTAL,
+                PROVIDER_CALL_SECONDS,
+            ],
+            [
+                "mambogo_payment_processing_seconds",
+                "mambogo_payment_captures_total",
+                "mambogo_payment_refunds_total",
+                "mambogo_payment_unknown_total",
+                "mambogo_payment_deferred_total",
+                "mambogo_payment_provider_calls_total",
+                "mambogo_payment_provider_call_seconds",
+            ]
+        );
+    }
+}

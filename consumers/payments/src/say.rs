@@ -1,0 +1,69 @@
+//! What payments says: answers to the saga, facts to everybody, reminders to itself.
+//!
+//! Each has one message id, made of the effect: said again, it is the same message.
+
+use crate::books::{Capture, Refund};
+use harness::record::{Outgoing, Rejection};
+use schemas::{
+    ids::{EffectId, OrderId, message_id},
+    messages::{
+        CaptureSettled, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled, ResumeEffect,
+    },
+    time::Timestamp,
+};
+
+type Said = Result<Outgoing, Rejection>;
+
+/// The answer: the money was taken.
+pub(crate) fn captured(row: &Capture) -> Said {
+    let body = PaymentCaptured { order_id: row.order_id, capture_id: row.id, amount: row.amount.amount };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, "captured"), &body)
+}
+
+/// The answer: nothing was taken. `reason` is `payment_declined`, `expired` or `voided`.
+pub(crate) fn declined(order_id: OrderId, capture_id: EffectId, reason: &str) -> Said {
+    let body = PaymentDeclined { order_id, capture_id, reason: reason.to_owned() };
+    Outgoing::new(order_id.0, message_id(capture_id.0, "declined"), &body)
+}
+
+/// The fact: a capture reached its end.
+pub(crate) fn capture_settled(row: &Capture, now: Timestamp) -> Said {
+    let body = CaptureSettled {
+        order_id: row.order_id,
+        capture_id: row.id,
+        outcome: row.state.as_str().to_owned(),
+        amount: row.amount.amount,
+        currency: row.amount.currency,
+        provider_reference: row.reference.clone(),
+        reason: row.reason.clone(),
+        settled_at: now,
+    };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, "settled"), &body)
+}
+
+/// The fact: a refund was done.
+pub(crate) fn refund_settled(row: &Refund, capture: &Capture, amount: i64, now: Timestamp) -> Said {
+    let body = RefundSettled {
+        order_id: row.order_id,
+        capture_id: row.capture_id,
+        refund_id: row.id,
+        amount,
+        currency: capture.amount.currency,
+        provider_reference: row.reference.clone(),
+        settled_at: now,
+    };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, "settled"), &body)
+}
+
+/// The answer: a refund needs a human.
+pub(crate) fn failed(row: &Refund, reason: &str) -> Said {
+    let body =
+        EffectFailed { order_id: row.order_id, effect_id: row.id, reason: format!("refund: {reason}") };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, "failed"), &body)
+}
+
+/// The reminder: an effect's due time has come. A new one each time it is deferred.
+pub(crate) fn resume(order_id: OrderId, effect_id: EffectId, due_at: Timestamp) -> Said {
+    let body = ResumeEffect { order_id, effect_id };
+    Outgoing::new(order_id.0, message_id(effect_id.0, &format!("resume {}", due_at.0)), &body)
+}
