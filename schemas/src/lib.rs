@@ -4,6 +4,7 @@
 
 pub mod ids;
 pub mod money;
+pub mod payment_methods;
 pub mod time;
 pub mod topics;
 
