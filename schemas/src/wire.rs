@@ -201,8 +201,10 @@ mod tests {
         for payload in [encode(&submit()).unwrap(), encode(&accepted()).unwrap()] {
             let (entry, body) = open(&payload).unwrap();
             let schema = apache_avro::Schema::parse_str(entry.json).unwrap();
-            let value = apache_avro::from_avro_datum(&schema, &mut &*body, None).unwrap();
-            assert_eq!(apache_avro::to_avro_datum(&schema, value).unwrap(), body, "{}", entry.record);
+            let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+            let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
+            let value = reader.read_value(&mut &*body).unwrap();
+            assert_eq!(writer.write_value_to_vec(value).unwrap(), body, "{}", entry.record);
         }
     }
 

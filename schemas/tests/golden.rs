@@ -1,0 +1,149 @@
+//! Golden examples: what was on a topic once is read for ever, by our structs and by any Avro reader. A schema
+//! change that breaks this is no release.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
+
+#[path = "golden/example.rs"]
+mod example;
+
+use apache_avro::{AvroResult, Schema, reader::datum::GenericDatumReader, types::Value};
+use schemas::{
+    catalogue::{ENTRIES, Entry},
+    messages::*,
+    topics::Topic,
+    wire::{self, WireError},
+};
+use std::collections::BTreeSet;
+
+/// Decodes with today's struct and encodes again, in the newest schema.
+type Reader = fn(&[u8]) -> Result<Vec<u8>, WireError>;
+
+macro_rules! readers {
+    ($($message:ident),+ $(,)?) => {
+        /// Every message's reader by the record's name.
+        const READERS: &[(&str, Topic, Reader)] = &[$((
+            <$message as Message>::NAME,
+            <$message as Message>::TOPIC,
+            |payload| wire::encode(&wire::decode::<$message>(payload)?),
+        )),+];
+    };
+}
+
+readers!(
+    SubmitOrder,
+    CancelOrder,
+    DeadlinePassed,
+    RefundOrder,
+    StockReserved,
+    StockRejected,
+    PaymentCaptured,
+    PaymentDeclined,
+    EffectFailed,
+    ReserveStock,
+    SettleStock,
+    AdjustStock,
+    WalkQueue,
+    CapturePayment,
+    VoidCapture,
+    RefundPayment,
+    ResumeEffect,
+    OrderAccepted,
+    OrderReserved,
+    OrderConfirmed,
+    OrderRejected,
+    OrderCancelled,
+    OrderExpired,
+    OrderAmended,
+    StockChanged,
+    CaptureSettled,
+    RefundSettled,
+);
+
+fn golden_bytes(entry: &Entry) -> Vec<u8> {
+    let path = example::path(entry, "hex");
+    let hint = "write it: cargo run -p schemas --example golden";
+    example::from_hex(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}; {hint}")))
+}
+
+fn newest_of(record: &str) -> &'static Entry {
+    ENTRIES.iter().rfind(|entry| entry.record == record).unwrap()
+}
+
+#[test]
+fn the_readable_form_and_the_bytes_say_the_same() {
+    for entry in ENTRIES {
+        let readable = example::encode(entry, &example::read(entry));
+        assert_eq!(example::to_hex(&readable), example::to_hex(&golden_bytes(entry)), "{}", entry.record);
+    }
+}
+
+#[test]
+fn todays_structs_read_every_example_and_write_the_newest_to_the_byte() {
+    for entry in ENTRIES {
+        let (_, topic, reader) = READERS
+            .iter()
+            .find(|(name, ..)| *name == entry.record)
+            .unwrap_or_else(|| panic!("{} is missing among the readers of this test", entry.record));
+        assert_eq!(*topic, entry.topic, "{}", entry.record);
+        let golden = golden_bytes(entry);
+        let written = reader(&golden).unwrap_or_else(|e| panic!("{} {}: {e}", entry.record, entry.id));
+        let newest = newest_of(entry.record);
+        assert_eq!(written[..5], [&[0][..], &newest.id.0.to_be_bytes()].concat(), "{}", entry.record);
+        if newest.id == entry.id {
+            assert_eq!(example::to_hex(&written), example::to_hex(&golden), "{}", entry.record);
+        }
+    }
+}
+
+#[test]
+fn every_topics_reader_knows_its_messages() {
+    for entry in ENTRIES {
+        let payload = golden_bytes(entry);
+        let name = match entry.topic {
+            Topic::OrderCommands => OrderCommand::decode(&payload).map(|message| message.name()),
+            Topic::InventoryCommands => InventoryCommand::decode(&payload).map(|message| message.name()),
+            Topic::PaymentCommands => PaymentCommand::decode(&payload).map(|message| message.name()),
+            Topic::OrderEvents => OrderEvent::decode(&payload).map(|message| message.name()),
+            Topic::InventoryEvents => InventoryEvent::decode(&payload).map(|message| message.name()),
+            Topic::PaymentEvents => PaymentEvent::decode(&payload).map(|message| message.name()),
+            Topic::OrdersDlq | Topic::InventoryDlq | Topic::PaymentsDlq => panic!("copies have no schema"),
+        };
+        assert_eq!(name, Ok(entry.record));
+    }
+}
+
+fn read(writer: &Schema, mut body: &[u8], reader: Option<&Schema>) -> AvroResult<Value> {
+    let datum = GenericDatumReader::builder(writer).maybe_reader_schema(reader).build()?;
+    datum.read_value(&mut body)
+}
+
+/// Any Avro reader that has the newest schema of a record reads every version's example, and the other way round:
+/// the versions of a record are fully compatible (FULL_TRANSITIVE).
+#[test]
+fn each_version_of_a_record_reads_the_examples_of_all_others() {
+    for writer in ENTRIES {
+        let payload = golden_bytes(writer);
+        let (found, body) = wire::open(&payload).unwrap();
+        assert_eq!(found.id, writer.id);
+        let written = Schema::parse_str(writer.json).unwrap();
+        let plain = read(&written, body, None).unwrap();
+        assert_eq!(example::to_json(&plain), example::read(writer), "{}", writer.record);
+        for reader in ENTRIES.iter().filter(|entry| entry.record == writer.record) {
+            let schema = Schema::parse_str(reader.json).unwrap();
+            read(&written, body, Some(&schema))
+                .unwrap_or_else(|e| panic!("{} {} read by {}: {e}", writer.record, writer.id, reader.id));
+        }
+    }
+}
+
+#[test]
+fn every_schema_has_its_example_and_every_example_its_schema() {
+    let files = |folder: &str, extension: &str| -> BTreeSet<String> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let names = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| Some(name.strip_suffix(extension)?.to_owned())).collect()
+    };
+    let expected: BTreeSet<String> = ENTRIES.iter().map(example::stem).collect();
+    for (folder, extension) in [("avro", ".avsc"), ("golden", ".json"), ("golden", ".hex")] {
+        assert_eq!(files(folder, extension), expected, "{folder}/*{extension}");
+    }
+}
