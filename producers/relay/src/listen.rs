@@ -1,0 +1,57 @@
+//! Hears the workers of other processes: one connection a database, listening on [`CHANNEL`].
+
+use chassis::{
+    postgres::{self, PoolLimits, SessionLimits},
+    settings::Secret,
+    wake::CHANNEL,
+};
+use sqlx::postgres::PgListener;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// The tick covers for an ear that is deaf, so there is no hurry.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// One task for each database among `bells`; each rings the bells of its database.
+pub(crate) fn spawn(bells: &[(Secret, Arc<Notify>)], stop: &CancellationToken) -> JoinSet<()> {
+    let mut databases: Vec<(Secret, Vec<Arc<Notify>>)> = Vec::new();
+    for (url, bell) in bells {
+        match databases.iter_mut().find(|(known, _)| known == url) {
+            Some((_, bells)) => bells.push(bell.clone()),
+            None => databases.push((url.clone(), vec![bell.clone()])),
+        }
+    }
+    let mut ears = JoinSet::new();
+    for (url, bells) in databases {
+        let stop = stop.clone();
+        ears.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = listen(url, bells) => {}
+            }
+        });
+    }
+    ears
+}
+
+async fn listen(url: Secret, bells: Vec<Arc<Notify>>) {
+    loop {
+        if let Err(error) = listen_once(&url, &bells).await {
+            tracing::debug!(%error, "not listening for outbox notifications");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Until the connection is lost.
+async fn listen_once(url: &Secret, bells: &[Arc<Notify>]) -> sqlx::Result<()> {
+    let limits = PoolLimits { max: 1, min: 0, acquire: Duration::from_secs(10), ..PoolLimits::default() };
+    let pool = postgres::pool(url.expose(), "mambogo relay ear", SessionLimits::WORKER, limits)?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.listen(CHANNEL).await?;
+    while listener.try_recv().await?.is_some() {
+        bells.iter().for_each(|bell| bell.notify_one());
+    }
+    Ok(())
+}
