@@ -1,8 +1,10 @@
 # shellcheck shell=bash
-# Sees to it that the tools are there: asks for each one, installs what is missing with apt, gets Kafka with Maven.
+# Sees to it that the tools are there: asks for each one, installs what is missing with apt, gets Kafka with Maven and,
+# for the tests, Python packages with pip.
 # Nothing that it installs is left running: Debian's own Postgres cluster and Redis service are neither made nor started.
 
 KAFKA_POM=$LOCAL/kafka/pom.xml
+TRACE_PACKAGES=$LOCAL/trace/requirements.txt
 
 is_root() { [ "$EUID" -eq 0 ]; }
 
@@ -38,6 +40,18 @@ java_program() {
   return 1
 }
 
+# python_program -> a Python 3 that can make environments of its own (Debian leaves that to python3-venv)
+python_program() {
+  local python
+  for python in "$(command -v python3 || true)" /usr/bin/python3; do
+    if [ -x "$python" ] && "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+      echo "$python"
+      return 0
+    fi
+  done
+  return 1
+}
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 has_library() { has pkg-config && pkg-config --exists "$1"; }
@@ -55,6 +69,7 @@ missing_packages() {
   has_library libzstd || echo libzstd-dev
   has curl || echo curl
   has python3 || echo python3
+  python_program >/dev/null || echo python3-venv
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
@@ -150,6 +165,32 @@ install_kafka() {
   ok "$(find "$libs" -name '*.jar' | wc -l | tr -d ' ') jars"
 }
 
+# The environment that infra/local/trace runs in belongs to its list of packages, and to the Python it was made by.
+trace_python() {
+  local made_by
+  made_by=$({ cat "$TRACE_PACKAGES" && "$(python_program)" --version; } 2>&1 | sha256 12)
+  echo "$ROOT/.local/python/$made_by/bin/python3"
+}
+
+# For the tests alone: the reader that decodes the topics without any code of ours.
+install_trace_reader() {
+  local python folder log=$ROOT/.local/install.log
+  python_program >/dev/null || fail 'there is no Python 3 that can make an environment of its own (modules venv and ensurepip)' \
+    'install Python 3.9 or newer with both: on Debian and Ubuntu the packages python3 and python3-venv'
+  python=$(trace_python)
+  folder=${python%/bin/python3}
+  if [ -x "$python" ] && "$python" -c 'import fastavro, kafka, lz4.frame' 2>/dev/null; then return 0; fi
+  step Python 'getting the packages that the trace test reads with (pip, once)'
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  if ! { "$(python_program)" -m venv "$folder" && "$python" -m pip install --disable-pip-version-check --require-hashes --only-binary :all: -r "$TRACE_PACKAGES"; } </dev/null >>"$log" 2>&1; then
+    rm -rf "$folder"
+    fail_with_log 'pip could not get the Python packages of infra/local/trace/requirements.txt' "$log" \
+      'is the network there? Behind a proxy or mirror, pip needs it in its own settings (pip config)'
+  fi
+  ok "$(grep -c '==' "$TRACE_PACKAGES") packages"
+}
+
 # One installation at a time, whatever instance it is for.
 install_all() {
   local log_folder=$ROOT/.local
@@ -163,5 +204,6 @@ install_all() {
   fi
   install_packages
   install_kafka
+  if [ "$INSTANCE" = test ]; then install_trace_reader; fi
   if has flock; then exec 8>&-; fi
 }
