@@ -15,7 +15,8 @@ use serde::Serialize;
 pub const OWNER: &str = "o";
 /// Field: hash of the request, 64 hexadecimal digits. A hash without it is a miss for a POST.
 pub const BODY_HASH: &str = "h";
-/// Field: the claim. `f<millis>` while in flight, leased until then; `a` once the record was acknowledged.
+/// Field: the claim. `f<millis> <claim id> <new|taken>` while in flight, leased until then (by Redis's clock), and made
+/// anew or taken over from a lapsed one; `a` once the record was acknowledged.
 pub const CLAIM: &str = "c";
 /// The claim of an order whose record was acknowledged, or whose event was seen.
 pub const ANSWERED: &str = "a";

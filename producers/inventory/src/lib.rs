@@ -1,1 +1,13 @@
-//! inventory-api
+//! Stock over HTTP: adjust it (a command on the log), read it (the inventory worker's row).
+
+mod adjust;
+mod keys;
+mod levels;
+mod read;
+mod routes;
+
+pub mod config;
+pub mod metrics;
+
+pub use config::InventoryConfig;
+pub use routes::{Inventory, InventoryParts, router};

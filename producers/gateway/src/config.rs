@@ -1,0 +1,46 @@
+//! Settings of the public port: those of the services it composes, and of what they share.
+
+use chassis::settings::{Environment, SettingError};
+use ingress::{auth::AuthConfig, config::PoolConfig, redis_link::RedisConfig, serve::ServeLimits};
+use inventory_api::InventoryConfig;
+use orders_api::OrdersConfig;
+use std::net::SocketAddr;
+
+/// Settings of the public port.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// `GATEWAY_ADDR`: where to listen; the caller binds it.
+    pub address: SocketAddr,
+    /// What clients may hold.
+    pub serve: ServeLimits,
+    /// What a token must say.
+    pub auth: AuthConfig,
+    /// The edge's pool.
+    pub pool: PoolConfig,
+    /// Redis.
+    pub redis: RedisConfig,
+    /// Orders.
+    pub orders: OrdersConfig,
+    /// Inventory.
+    pub inventory: InventoryConfig,
+}
+
+impl GatewayConfig {
+    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`] and [`InventoryConfig`]
+    /// read.
+    ///
+    /// # Errors
+    /// [`SettingError`] names the variable.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingError> {
+        let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+        Ok(Self {
+            address: environment.parse_or("GATEWAY_ADDR", "an address such as 127.0.0.1:8080", default)?,
+            serve: ingress::config::serve(environment)?,
+            auth: ingress::config::auth(environment)?,
+            pool: ingress::config::pool(environment)?,
+            redis: ingress::config::redis(environment)?,
+            orders: OrdersConfig::from_environment(environment)?,
+            inventory: InventoryConfig::from_environment(environment)?,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The whole surface of the inventory service, and what its endpoints share.
+
+use crate::{adjust::adjust, config::InventoryConfig, keys::Keys, levels::levels, read};
+use axum::{
+    Router,
+    extract::FromRef,
+    routing::{get, post},
+};
+use chassis::clock::Clock;
+use ingress::{
+    auth::Verifier,
+    coalesce::{Bounds, Coalescer},
+    log::Log,
+    redis_link::RedisLink,
+};
+use schemas::ids::ProductId;
+use sqlx::PgPool;
+
+/// The routes of the inventory service.
+pub fn router(inventory: Inventory) -> Router {
+    Router::new()
+        .route("/api/inventory/adjustments", post(adjust))
+        .route("/api/inventory/{productId}", get(levels))
+        .with_state(inventory)
+}
+
+/// What the endpoints stand on.
+#[derive(Clone)]
+pub struct InventoryParts {
+    /// Settings.
+    pub config: InventoryConfig,
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// The log.
+    pub log: Log,
+    /// The pool of the role `mambogo_edge`.
+    pub pool: PgPool,
+    /// Redis.
+    pub redis: RedisLink,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The inventory endpoints. Cheap to clone.
+#[derive(Clone)]
+pub struct Inventory {
+    pub(crate) config: InventoryConfig,
+    pub(crate) verifier: Verifier,
+    pub(crate) log: Log,
+    pub(crate) levels: Coalescer<ProductId, Option<read::Levels>>,
+    pub(crate) keys: Keys,
+    pub(crate) clock: Clock,
+}
+
+impl Inventory {
+    /// Starts the coalesced reads beside the endpoints.
+    #[must_use]
+    pub fn start(parts: InventoryParts) -> Self {
+        let InventoryParts { config, verifier, log, pool, redis, clock } = parts;
+        let levels = Coalescer::start("stock", Bounds::default(), move |products: Vec<ProductId>| {
+            let pool = pool.clone();
+            async move { read::levels(&pool, &products).await.map_err(|error| error.to_string()) }
+        });
+        Self { config, verifier, log, levels, keys: Keys::new(redis), clock }
+    }
+}
+
+impl FromRef<Inventory> for Verifier {
+    fn from_ref(inventory: &Inventory) -> Self {
+        inventory.verifier.clone()
+    }
+}

@@ -1,0 +1,469 @@
+//! The order's hash in Redis: claim, answer, release, view. One hash an order, changed only by the scripts here and by
+//! the status worker's. What a missing claim proves is for [`crate::proof`] to say.
+
+use crate::proof::{Mark, Memory};
+use ingress::redis_link::{Life, RedisAway, RedisLink};
+use redis::Script;
+use schemas::{
+    ids::OrderId,
+    messages::{BodyHash, OrderState, OrderStatus},
+    view,
+};
+use std::{sync::Arc, time::Duration};
+
+/// The key of the `since` mark: one a server (one a shard, where there are shards).
+const SINCE: &str = "since";
+/// How long a claim is kept that nobody settles: longer than `order.commands` keeps its record.
+const CLAIM_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// How long a view is kept that a read found in Postgres.
+const VIEW_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// KEYS: hash, since. ARGV: 1 run id, 2 random id for a new mark, 3 the mark that is proved, or empty, 4 owner,
+/// 5 body hash, 6 claim id, 7 lease in ms, 8 time to live in ms, 9 the view's version 0. Returns mark, its age in ms,
+/// outcome, ms left of somebody else's lease.
+///
+/// All times are the server's, so that gateways need not agree on the time. The view is written only under a proved
+/// mark: before that it may be that of a body which an earlier record forestalls.
+const CLAIM: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local mark = redis.call('GET', KEYS[2])
+local run = ARGV[1] .. ' '
+if not mark or string.sub(mark, 1, #run) ~= run then
+  mark = run .. string.format('%.0f', now) .. ' ' .. ARGV[2]
+  redis.call('SET', KEYS[2], mark)
+end
+local age = now - tonumber(string.match(mark, '^%S+ (%d+) '))
+local known = redis.call('HMGET', KEYS[1], 'h', 'c', 'v')
+local function lease(kind)
+  local claim = 'f' .. string.format('%.0f', now + tonumber(ARGV[7])) .. ' ' .. ARGV[6] .. ' ' .. kind
+  redis.call('HSET', KEYS[1], 'h', ARGV[5], 'c', claim)
+  if mark == ARGV[3] and not known[3] then
+    redis.call('HSET', KEYS[1], 'v', '0', 'o', ARGV[4], 's', 'PENDING', 'j', ARGV[9])
+  end
+  redis.call('PEXPIRE', KEYS[1], ARGV[8])
+  return kind
+end
+local outcome, left = nil, 0
+if not known[1] then
+  outcome = lease('new')
+elseif known[2] == 'a' then
+  outcome = known[1] == ARGV[5] and 'same' or 'settled-other'
+else
+  local ends, id, kind = string.match(known[2] or '', '^f(%d+) (%S+) (%S+)$')
+  if known[1] ~= ARGV[5] then
+    outcome = 'other'
+  elseif id == ARGV[6] then
+    outcome = kind
+  elseif ends and tonumber(ends) > now then
+    outcome = 'flight'
+    left = tonumber(ends) - now
+  else
+    outcome = lease('taken')
+  end
+end
+return {mark, age, outcome, left}
+";
+
+/// KEYS: hash, since. ARGV: mark of the claim, body hash. Returns 1 when the claim still holds under its mark.
+const ANSWER: &str = r"
+if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('HGET', KEYS[1], 'h') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'c', 'a')
+return 1
+";
+
+/// KEYS: hash. ARGV: claim id. A new claim goes; one taken over only lapses: its first owner may have produced.
+const RELEASE: &str = r"
+local id, kind = string.match(redis.call('HGET', KEYS[1], 'c') or '', '^f%d+ (%S+) (%S+)$')
+if id ~= ARGV[1] then return 0 end
+if kind == 'new' then
+  redis.call('HDEL', KEYS[1], 'h', 'c')
+  if redis.call('HGET', KEYS[1], 'v') == '0' then redis.call('HDEL', KEYS[1], 'v', 'o', 's', 'j') end
+else
+  redis.call('HSET', KEYS[1], 'c', 'f0 - taken')
+end
+return 1
+";
+
+/// KEYS: since. ARGV: run id, random id. What was heard until now proves nothing any more.
+const RENEW: &str = r"
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. string.format('%.0f', now) .. ' ' .. ARGV[2])
+return 1
+";
+
+/// KEYS: hash, since. ARGV: a gateway that waits, or empty. Returns owner, version, status, JSON, body hash, claim, mark.
+/// The mark is read last: one that is still there afterwards was there before.
+const LOOK: &str = r"
+if ARGV[1] ~= '' then
+  local waiters = redis.call('HGET', KEYS[1], 'w')
+  if not waiters then
+    redis.call('HSET', KEYS[1], 'w', ARGV[1])
+    if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], 60000) end
+  elseif not string.find(waiters, ARGV[1], 1, true) and #waiters < 1024 then
+    redis.call('HSET', KEYS[1], 'w', waiters .. ',' .. ARGV[1])
+  end
+end
+local found = redis.call('HMGET', KEYS[1], 'o', 'v', 's', 'j', 'h', 'c')
+found[7] = redis.call('GET', KEYS[2])
+return found
+";
+
+/// What a claim met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing was there: the claim is ours.
+    New,
+    /// Its lease had lapsed: the claim is ours now, and its record may be on the log already.
+    Taken,
+    /// The same request is in flight for this much longer.
+    InFlight(Duration),
+    /// The same request was acknowledged.
+    Same,
+    /// Another body was acknowledged.
+    SettledOther,
+    /// Another body is in flight, or was once.
+    Other,
+}
+
+/// A claim's answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) outcome: Outcome,
+    pub(crate) mark: Mark,
+    pub(crate) age: Duration,
+    id: String,
+    run_id: String,
+}
+
+/// What is to be claimed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToClaim<'a> {
+    pub(crate) order: &'a OrderState,
+    pub(crate) proved: Option<&'a Mark>,
+    pub(crate) lease: Duration,
+}
+
+/// A view as it stands in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldView {
+    pub(crate) owner: String,
+    pub(crate) version: i64,
+    pub(crate) status: OrderStatus,
+    pub(crate) json: String,
+}
+
+/// What a look into the hash found.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) view: Option<HeldView>,
+    /// Body hash of an order that was acknowledged.
+    pub(crate) answered: Option<String>,
+    /// The memory it was read from; `None` where no mark of this server stands.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// The scripts and the link.
+#[derive(Clone)]
+pub(crate) struct Claims {
+    link: RedisLink,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    claim: Script,
+    answer: Script,
+    release: Script,
+    renew: Script,
+    look: Script,
+    write: Script,
+}
+
+type Looked = (
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
+
+impl Claims {
+    pub(crate) fn new(link: RedisLink) -> Self {
+        let scripts = Scripts {
+            claim: Script::new(CLAIM),
+            answer: Script::new(ANSWER),
+            release: Script::new(RELEASE),
+            renew: Script::new(RENEW),
+            look: Script::new(LOOK),
+            write: Script::new(view::WRITE_VIEW),
+        };
+        Self { link, scripts: Arc::new(scripts) }
+    }
+
+    /// Claims an order for a body. Safe to run twice: a claim knows its own id again.
+    pub(crate) async fn claim(&self, wanted: ToClaim<'_>) -> Result<Claim, RedisAway> {
+        let life = self.link.life()?;
+        // a server that evicts can lose a claim and keep the mark
+        if !life.keeps {
+            return Err(RedisAway);
+        }
+        let order = wanted.order;
+        let json = view::public_json(order).map_err(|_| RedisAway)?;
+        let id = chassis::ids::random().as_simple().to_string();
+        let mut script = self.scripts.claim.key(view::key(order.order_id));
+        script
+            .key(SINCE)
+            .arg(&life.run_id)
+            .arg(&id)
+            .arg(wanted.proved.map_or("", Mark::as_str))
+            .arg(&order.owner)
+            .arg(order.body_hash.to_string())
+            .arg(&id)
+            .arg(millis(wanted.lease))
+            .arg(millis(CLAIM_TTL))
+            .arg(json);
+        let (mark, age, outcome, left): (String, i64, String, i64) = self.link.run(&life, &script).await?;
+        let outcome = match outcome.as_str() {
+            "new" => Outcome::New,
+            "taken" => Outcome::Taken,
+            "flight" => Outcome::InFlight(from_millis(left)),
+            "same" => Outcome::Same,
+            "settled-other" => Outcome::SettledOther,
+            _ => Outcome::Other,
+        };
+        Ok(Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, run_id: life.run_id.clone() })
+    }
+
+    /// Stores that the claimed record was acknowledged. `false` when Redis has lost its memory since the claim, or is
+    /// another server: then somebody else may have claimed in between, and only the row can tell.
+    pub(crate) async fn answer(
+        &self,
+        claim: &Claim,
+        order: OrderId,
+        hash: BodyHash,
+    ) -> Result<bool, RedisAway> {
+        let life = self.link.life()?;
+        if life.run_id != claim.run_id {
+            return Ok(false);
+        }
+        let mut script = self.scripts.answer.key(view::key(order));
+        script.key(SINCE).arg(claim.mark.as_str()).arg(hash.to_string());
+        self.link.run(&life, &script).await.map(|held: i64| held == 1)
+    }
+
+    /// Gives a claim back whose record was never handed over. Best effort: otherwise it lapses.
+    pub(crate) async fn release(&self, claim: &Claim, order: OrderId) {
+        let Ok(life) = self.link.life() else { return };
+        let mut script = self.scripts.release.key(view::key(order));
+        script.arg(&claim.id);
+        let _: Result<i64, RedisAway> = self.link.run(&life, &script).await;
+    }
+
+    /// Makes a new mark: this gateway has produced without a claim, so no miss proves anything until the lanes have
+    /// passed that.
+    pub(crate) async fn renew(&self) -> Result<(), RedisAway> {
+        let life = self.link.life()?;
+        let mut script = self.scripts.renew.key(SINCE);
+        script.arg(&life.run_id).arg(chassis::ids::random().as_simple().to_string());
+        self.link.run(&life, &script).await.map(|_: i64| ())
+    }
+
+    /// Looks, and registers `waiting` (a gateway) for the next change.
+    pub(crate) async fn look(&self, order: OrderId, waiting: Option<&str>) -> Result<Held, RedisAway> {
+        let life = self.link.life()?;
+        let mut script = self.scripts.look.key(view::key(order));
+        script.key(SINCE).arg(waiting.unwrap_or_default());
+        let looked: Looked = self.link.run(&life, &script).await?;
+        Ok(held(looked, &life))
+    }
+
+    /// Writes what Postgres says, by version, in the background: nobody waits for it, and nothing rests on it.
+    pub(crate) fn write(&self, order: OrderState) {
+        let (link, scripts) = (self.link.clone(), self.scripts.clone());
+        tokio::spawn(async move {
+            let (Ok(life), Ok(json)) = (link.life(), view::public_json(&order)) else { return };
+            let mut script = scripts.write.key(view::key(order.order_id));
+            script
+                .arg(order.version)
+                .arg(&order.owner)
+                .arg(order.body_hash.to_string())
+                .arg(order.status.as_str())
+                .arg(json)
+                .arg(millis(VIEW_TTL))
+                .arg(order.order_id.to_string());
+            let _: Result<i64, RedisAway> = link.run(&life, &script).await;
+        });
+    }
+}
+
+fn held((owner, version, status, json, hash, claim, mark): Looked, life: &Life) -> Held {
+    let status = status.as_deref().and_then(OrderStatus::from_name);
+    let view = match (owner, version, status, json) {
+        (Some(owner), Some(version), Some(status), Some(json)) => {
+            Some(HeldView { owner, version, status, json })
+        }
+        _ => None,
+    };
+    let mark = mark.map(|text| Mark::new(&text)).filter(|mark| life.keeps && mark.is_of(&life.run_id));
+    Held {
+        view,
+        answered: hash.filter(|_| claim.as_deref() == Some(view::ANSWERED)),
+        memory: mark.map(|mark| Memory { mark, generation: life.generation }),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn from_millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::tests::order;
+    use ingress::redis_link::RedisConfig;
+    use testbed::Redis;
+    use tokio_util::sync::CancellationToken;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    async fn start() -> (Redis, Claims, tokio_util::sync::DropGuard) {
+        let server = Redis::start().await;
+        let config = RedisConfig {
+            url: chassis::settings::Secret::new(server.url()),
+            response_timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_millis(500),
+        };
+        let stop = CancellationToken::new();
+        let link = RedisLink::start(config, stop.clone()).unwrap();
+        link.connects().wait_for(|generation| *generation > 0).await.unwrap();
+        (server, Claims::new(link), stop.drop_guard())
+    }
+
+    fn hashed(n: u8) -> OrderState {
+        OrderState { version: 0, body_hash: BodyHash([n; 32]), ..order(1) }
+    }
+
+    async fn claim(claims: &Claims, order: &OrderState, proved: Option<&Mark>, lease: Duration) -> Claim {
+        claims.claim(ToClaim { order, proved, lease }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_body_claims_and_its_repeats_find_it() {
+        let (_server, claims, _stop) = start().await;
+        let (first, other) = (hashed(1), hashed(2));
+        let mine = claim(&claims, &first, None, LEASE).await;
+        assert_eq!(mine.outcome, Outcome::New);
+        let repeat = claim(&claims, &first, None, LEASE).await;
+        assert!(matches!(repeat.outcome, Outcome::InFlight(left) if left <= LEASE), "{repeat:?}");
+        assert_eq!(repeat.mark, mine.mark);
+        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::Other);
+        assert!(claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        assert_eq!(claim(&claims, &first, None, LEASE).await.outcome, Outcome::Same);
+        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::SettledOther);
+    }
+
+    #[tokio::test]
+    async fn the_first_view_is_written_only_under_a_proved_mark() {
+        let (server, claims, _stop) = start().await;
+        let first = hashed(1);
+        let unproved = claim(&claims, &first, None, Duration::ZERO).await;
+        assert_eq!(claims.look(first.order_id, None).await.unwrap().view, None);
+        let taken = claim(&claims, &first, Some(&unproved.mark), LEASE).await;
+        assert_eq!(taken.outcome, Outcome::Taken);
+        let held = claims.look(first.order_id, None).await.unwrap();
+        let view = held.view.unwrap();
+        assert_eq!((view.owner, view.version, view.status), (first.owner.clone(), 0, OrderStatus::Pending));
+        assert_eq!(held.memory.unwrap().mark, unproved.mark);
+        assert_eq!(held.answered, None);
+        server.flush().await;
+        let held = claims.look(first.order_id, None).await.unwrap();
+        assert!(held.view.is_none() && held.memory.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_new_claim_is_released_and_one_taken_over_only_lapses() {
+        let (_server, claims, _stop) = start().await;
+        let (first, other) = (hashed(1), hashed(2));
+        let mine = claim(&claims, &first, None, LEASE).await;
+        claims.release(&mine, first.order_id).await;
+        let others = claim(&claims, &other, None, Duration::ZERO).await;
+        assert_eq!(others.outcome, Outcome::New);
+        // the second owner of a lapsed claim never produced, but the first may have
+        let taken = claim(&claims, &other, None, LEASE).await;
+        assert_eq!(taken.outcome, Outcome::Taken);
+        claims.release(&taken, first.order_id).await;
+        assert_eq!(claim(&claims, &first, None, LEASE).await.outcome, Outcome::Other);
+        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::Taken);
+        claims.release(&mine, first.order_id).await;
+        assert!(matches!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::InFlight(_)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_after_a_flush_or_a_restart_does_not_hold() {
+        let (mut server, claims, _stop) = start().await;
+        let first = hashed(1);
+        let mine = claim(&claims, &first, None, LEASE).await;
+        server.flush().await;
+        assert!(!claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        let again = claim(&claims, &first, None, LEASE).await;
+        assert_ne!(again.mark, mine.mark);
+        assert!(!claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        claims.renew().await.unwrap();
+        assert!(!claims.answer(&again, first.order_id, first.body_hash).await.unwrap());
+        let mut connects = claims.link.connects();
+        server.restart().await;
+        let reconnected = connects.wait_for(|generation| *generation > 1);
+        tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
+        assert!(!claims.answer(&again, first.order_id, first.body_hash).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_view_goes_by_version_and_registers_who_waits() {
+        let (_server, claims, _stop) = start().await;
+        let newest = OrderState { version: 3, status: OrderStatus::Confirmed, ..order(1) };
+        claims.look(newest.order_id, Some("gw1")).await.unwrap();
+        claims.look(newest.order_id, Some("gw2")).await.unwrap();
+        claims.look(newest.order_id, Some("gw1")).await.unwrap();
+        claims.write(newest.clone());
+        claims.write(OrderState { version: 2, status: OrderStatus::Reserved, ..newest.clone() });
+        testbed::eventually("the newest view stands", async || {
+            let held = claims.look(newest.order_id, None).await.unwrap();
+            held.view.is_some_and(|view| view.version == 3)
+        })
+        .await;
+        let held = claims.look(newest.order_id, None).await.unwrap();
+        assert_eq!(held.answered, Some(newest.body_hash.to_string()));
+        let life = claims.link.life().unwrap();
+        let key = view::key(newest.order_id);
+        let (waiters, left): (String, i64) = claims
+            .link
+            .query(&life, redis::pipe().cmd("HGET").arg(&key).arg(view::WAITERS).cmd("PTTL").arg(&key))
+            .await
+            .unwrap();
+        assert_eq!(waiters, "gw1,gw2");
+        assert!(left > 60_000);
+    }
+
+    /// The scripts spell the fields out; this ties them to the contract.
+    #[test]
+    fn fields_are_those_of_the_contract() {
+        let fields = [
+            view::OWNER,
+            view::BODY_HASH,
+            view::CLAIM,
+            view::ANSWERED,
+            view::VERSION,
+            view::STATUS,
+            view::JSON,
+            view::WAITERS,
+        ];
+        assert_eq!(fields, ["o", "h", "c", "a", "v", "s", "j", "w"]);
+    }
+}

@@ -1,0 +1,73 @@
+//! `GET /api/orders/{id}`: where an order stands, now or at its end.
+
+use crate::{look::Seen, state::Orders};
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use ingress::{auth::Caller, prefer::PreferWait, problem::Problem};
+use schemas::ids::OrderId;
+
+pub(crate) async fn get_order(
+    State(orders): State<Orders>,
+    caller: Caller,
+    wait: PreferWait,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let order = order_id(&id)?;
+    let seen = if wait.0.is_zero() {
+        orders.find(order, &caller.owner).await?
+    } else {
+        orders.find_end(order, &caller.owner, wait.0).await?
+    };
+    Ok(answer(seen, wait, &headers))
+}
+
+/// An id that is no UUID is no order's: 404, as for every other order that is not there.
+pub(crate) fn order_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse().map_err(|_| Problem::no_such_order())
+}
+
+fn answer(seen: Seen, wait: PreferWait, headers: &HeaderMap) -> Response {
+    let etag = format!("\"{}\"", seen.version);
+    let mut response = if is_known(&etag, headers) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "application/json")], seen.json).into_response()
+    };
+    let out = response.headers_mut();
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if let Ok(value) = HeaderValue::from_str(&etag) {
+        out.insert(header::ETAG, value);
+    }
+    if let Some(value) = wait.applied().and_then(|text| HeaderValue::from_str(&text).ok()) {
+        out.insert("preference-applied", value);
+    }
+    response
+}
+
+/// RFC 9110 §13.1.2: any of the listed tags, compared weakly, or `*`.
+fn is_known(etag: &str, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH);
+    let mut tags = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    tags.any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_compared_weakly_and_in_lists() {
+        let known = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(text));
+            is_known("\"3\"", &headers)
+        };
+        assert!(known("\"3\"") && known("W/\"3\"") && known("\"1\", \"3\"") && known("*"));
+        assert!(!known("\"33\"") && !known("3") && !known(""));
+        assert!(!is_known("\"3\"", &HeaderMap::new()));
+    }
+}

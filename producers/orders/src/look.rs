@@ -1,0 +1,131 @@
+//! Reading an order: Redis, then Postgres, the higher version wins; waiting for its end; and the proof that it is not
+//! there.
+
+use crate::{metrics, read::Found, state::Orders};
+use ingress::problem::Problem;
+use schemas::{
+    ids::OrderId,
+    messages::{OrderState, OrderStatus},
+    view,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// Wake-ups may be lost: a waiting request looks by itself this often.
+const TICK: Duration = Duration::from_millis(250);
+
+/// An order as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) version: i64,
+    pub(crate) status: OrderStatus,
+    pub(crate) json: String,
+}
+
+impl Seen {
+    pub(crate) fn of(order: &OrderState) -> Result<Self, Problem> {
+        let json = view::public_json(order).map_err(|error| Problem::internal("writing a view", &error))?;
+        Ok(Self { version: order.version, status: order.status, json })
+    }
+}
+
+impl Orders {
+    /// The order, if it is `owner`'s.
+    ///
+    /// # Errors
+    /// 404 only with proof; 503 when that cannot be had in time.
+    pub(crate) async fn find(&self, order: OrderId, owner: &Arc<str>) -> Result<Seen, Problem> {
+        if let Some(seen) = self.look(order, owner, None).await? {
+            return Ok(seen);
+        }
+        // nothing was seen; now it must be shown that nothing is there. Somebody else's order takes the same road
+        let deadline = Instant::now() + self.shared.config.absence_patience;
+        let partition = self.partition(order).await?;
+        let passed = self.shared.positions.pass(partition, deadline).await;
+        if !passed.map_err(|_| {
+            Problem::unavailable("it cannot be told at the moment whether there is such an order")
+        })? {
+            return Err(Problem::unavailable("it is not known yet whether there is such an order"));
+        }
+        match self.found(order, owner).await? {
+            Some(found) => Seen::of(&found),
+            None => {
+                ::metrics::counter!(metrics::READS, "source" => "absent").increment(1);
+                Err(Problem::no_such_order())
+            }
+        }
+    }
+
+    /// Waits until the order has ended, or for `patience`, and tells where it stands then.
+    ///
+    /// # Errors
+    /// As [`Orders::find`].
+    pub(crate) async fn find_end(
+        &self,
+        order: OrderId,
+        owner: &Arc<str>,
+        patience: Duration,
+    ) -> Result<Seen, Problem> {
+        let deadline = Instant::now() + patience;
+        let registration = self.shared.wakeups.register(order);
+        let gateway = self.shared.wakeups.gateway().to_owned();
+        let mut last: Option<Seen> = None;
+        loop {
+            let mut woken = std::pin::pin!(registration.notify().notified());
+            // registered, then looked: what changes from here on wakes us
+            woken.as_mut().enable();
+            let seen = match (self.look(order, owner, Some(&gateway)).await?, last) {
+                (Some(seen), _) => seen,
+                // what was seen once is there, and nothing newer is known
+                (None, Some(seen)) => seen,
+                (None, None) => self.find(order, owner).await?,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if seen.status.is_terminal() || left.is_zero() {
+                return Ok(seen);
+            }
+            last = Some(seen);
+            let _ = tokio::time::timeout(TICK.min(left), woken).await;
+        }
+    }
+
+    /// What is seen at first sight. `None` proves nothing.
+    async fn look(
+        &self,
+        order: OrderId,
+        owner: &Arc<str>,
+        waiting: Option<&str>,
+    ) -> Result<Option<Seen>, Problem> {
+        let held = self.shared.claims.look(order, waiting).await.ok();
+        let memory = held.as_ref().and_then(|held| held.memory.clone());
+        let is_proved = memory.is_some_and(|memory| self.shared.watch.looked(&memory));
+        let hit = held.and_then(|held| held.view).filter(|view| *view.owner == **owner).map(|view| Seen {
+            version: view.version,
+            status: view.status,
+            json: view.json,
+        });
+        if let Some(hit) = &hit
+            && is_proved
+        {
+            ::metrics::counter!(metrics::READS, "source" => "redis").increment(1);
+            return Ok(Some(hit.clone()));
+        }
+        let found = self.found(order, owner).await?;
+        ::metrics::counter!(metrics::READS, "source" => "postgres").increment(1);
+        let found = found.map(|found| Seen::of(&found)).transpose()?;
+        Ok(hit.into_iter().chain(found).max_by_key(|seen| seen.version))
+    }
+
+    /// What Postgres has; a row found is written to Redis, by version.
+    async fn found(&self, order: OrderId, owner: &Arc<str>) -> Result<Option<Box<OrderState>>, Problem> {
+        match self.lookup(order, owner.clone()).await? {
+            Found::Row(found) => {
+                self.shared.claims.write((*found).clone());
+                Ok(Some(found))
+            }
+            Found::Parked(found) => Ok(Some(found)),
+            Found::Unreadable => Err(Problem::unavailable("the order waits for a newer release")),
+            Found::Nothing => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The price book: what each product costs, in this process, fed from the catalogue.
+
+use crate::metrics;
+use ingress::problem::{FieldError, Problem};
+use schemas::{
+    ids::ProductId,
+    messages::PricedLine,
+    money::{Currency, Money},
+};
+use sqlx::{
+    PgPool, Row,
+    types::chrono::{DateTime, Utc},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::request::Line;
+
+/// Products read by one query.
+const PAGE: i64 = 5_000;
+/// A row's time is its transaction's begin, so one may become visible behind rows already read: each refresh begins
+/// this much earlier than the newest row seen.
+const OVERLAP: Duration = Duration::from_secs(10);
+/// Transactions longer than [`OVERLAP`] are caught by reading everything anew this often.
+const RELOAD: Duration = Duration::from_secs(300);
+
+/// What a product costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// Price of one unit.
+    pub unit: Money,
+    /// Whether it is sold.
+    pub is_active: bool,
+}
+
+/// Lines with their prices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Priced {
+    pub(crate) lines: Vec<PricedLine>,
+    pub(crate) total: Money,
+}
+
+/// The book. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct PriceBook {
+    prices: Arc<RwLock<Option<HashMap<ProductId, Price>>>>,
+}
+
+impl PriceBook {
+    /// Whether it was read at least once.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.prices.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Enters prices.
+    pub fn enter(&self, prices: impl IntoIterator<Item = (ProductId, Price)>) {
+        let mut book = self.prices.write().unwrap_or_else(PoisonError::into_inner);
+        let book = book.get_or_insert_default();
+        book.extend(prices);
+        ::metrics::gauge!(metrics::PRICES).set(book.len() as f64);
+    }
+
+    /// Prices `lines`: all known, all sold, one currency.
+    pub(crate) fn price(&self, lines: &[Line]) -> Result<Priced, Problem> {
+        let book = self.prices.read().unwrap_or_else(PoisonError::into_inner);
+        let book = book.as_ref().ok_or_else(|| Problem::unavailable("the prices are not loaded yet"))?;
+        let mut errors = Vec::new();
+        let mut priced = Vec::with_capacity(lines.len());
+        let mut total: Option<Money> = None;
+        for line in lines {
+            let field = |name| format!("items[{}].{name}", line.index);
+            let price = book.get(&line.product).filter(|price| price.is_active);
+            let Some(price) = price else {
+                errors.push(FieldError::new(field("productId"), "is not a product on sale"));
+                continue;
+            };
+            let sum = price.unit.times(line.quantity).and_then(|sum| match total {
+                Some(total) => total.add(sum),
+                None => Ok(sum),
+            });
+            match sum {
+                Ok(sum) => total = Some(sum),
+                Err(error) => errors.push(FieldError::new(field("productId"), error.to_string())),
+            }
+            priced.push(PricedLine {
+                product_id: line.product,
+                quantity: line.quantity,
+                unit_price: price.unit.amount,
+            });
+        }
+        match total {
+            Some(total) if errors.is_empty() => Ok(Priced { lines: priced, total }),
+            _ => Err(Problem::invalid(errors)),
+        }
+    }
+
+    /// Reads the catalogue now and then what changes, until `stop`.
+    pub(crate) fn follow(&self, pool: PgPool, refresh: Duration, stop: CancellationToken) {
+        let book = self.clone();
+        tokio::spawn(async move {
+            let mut reader = Reader { pool, newest: None, reloaded: Instant::now() };
+            while !stop.is_cancelled() {
+                if let Err(error) = reader.read(&book).await {
+                    tracing::warn!(%error, "the price book could not be refreshed");
+                }
+                // only the waiting is cut short: a query is never dropped half-way
+                let _ = tokio::time::timeout(refresh, stop.cancelled()).await;
+            }
+        });
+    }
+}
+
+struct Reader {
+    pool: PgPool,
+    newest: Option<DateTime<Utc>>,
+    reloaded: Instant,
+}
+
+impl Reader {
+    async fn read(&mut self, book: &PriceBook) -> sqlx::Result<()> {
+        if self.reloaded.elapsed() > RELOAD {
+            self.newest = None;
+        }
+        let from = self.newest.map_or(DateTime::UNIX_EPOCH, |newest| newest - OVERLAP);
+        let mut place = (from, Uuid::nil());
+        let mut newest = self.newest;
+        loop {
+            let rows = sqlx::query(
+                "SELECT id, price, currency, is_active, updated_at FROM catalog.products
+                 WHERE (updated_at, id) > ($1, $2) ORDER BY updated_at, id LIMIT $3",
+            )
+            .bind(place.0)
+            .bind(place.1)
+            .bind(PAGE)
+            .fetch_all(&self.pool)
+            .await?;
+            let mut prices = Vec::with_capacity(rows.len());
+            for row in &rows {
+                place = (row.try_get("updated_at")?, row.try_get("id")?);
+                newest = newest.max(Some(place.0));
+                let currency: Currency = match row.try_get::<String, _>("currency")?.parse() {
+                    Ok(currency) => currency,
+                    Err(error) => {
+                        tracing::error!(product = %place.1, %error, "a product has no usable currency");
+                        continue;
+                    }
+                };
+                let unit = Money::new(row.try_get("price")?, currency);
+                prices.push((ProductId(place.1), Price { unit, is_active: row.try_get("is_active")? }));
+            }
+            book.enter(prices);
+            if (rows.len() as i64) < PAGE {
+                break;
+            }
+        }
+        if self.newest.is_none() {
+            self.reloaded = Instant::now();
+        }
+        self.newest = newest;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(n: u128) -> ProductId {
+        ProductId(Uuid::from_u128(n))
+    }
+
+    fn line(n: u128, quantity: i32) -> Line {
+        Line { product: product(n), quantity, index: usize::try_from(n).unwrap() }
+    }
+
+    fn book() -> PriceBook {
+        let price = |amount, currency: &str, is_active| Price {
+            unit: Money::new(amount, currency.parse().unwrap()),
+            is_active,
+        };
+        let book = PriceBook::default();
+        book.enter([
+            (product(1), price(1_299, "USD", true)),
+            (product(2), price(100, "EUR", true)),
+            (product(3), price(100, "USD", false)),
+            (product(4), price(i64::MAX / 2, "USD", true)),
+        ]);
+        book
+    }
+
+    fn fields(problem: Problem) -> Vec<String> {
+        problem.errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn lines_are_priced_and_summed() {
+        let priced = book().price(&[line(1, 2)]).unwrap();
+        assert_eq!(priced.total, Money::new(2_598, Currency::USD));
+        assert_eq!(priced.lines[0].unit_price, 1_299);
+    }
+
+    #[test]
+    fn what_cannot_be_sold_is_named() {
+        let problem = book().price(&[line(1, 1), line(3, 1), line(9, 1)]).unwrap_err();
+        assert_eq!(fields(problem), ["items[3].productId", "items[9].productId"]);
+        assert_eq!(fields(book().price(&[line(1, 1), line(2, 1)]).unwrap_err()), ["items[2].productId"]);
+        assert_eq!(fields(book().price(&[line(4, 3)]).unwrap_err()), ["items[4].productId"]);
+        assert_eq!(fields(book().price(&[line(1, 1), line(4, 2), line(4, 2)]).unwrap_err()).len(), 1);
+    }
+
+    #[test]
+    fn an_unread_book_sells_nothing_and_says_why() {
+        let problem = PriceBook::default().price(&[line(1, 1)]).unwrap_err();
+        assert_eq!(problem.kind, ingress::problem::Kind::Unavailable);
+    }
+}

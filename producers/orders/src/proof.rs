@@ -1,0 +1,370 @@
+//! When a miss in Redis is a proof, and when a hit is. Pure: marks, times and offsets in, questions and verdicts out.
+//!
+//! Redis forgets (a flush, a restart, a failover). Its `since` mark says since when it has not: made by the first
+//! claim script that misses it, naming the server's run id. What was claimed before the mark may be forgotten; but
+//! after one lease every such claim's record is on the log or never will be. So: one lease after the mark was made,
+//! the log's ends are asked, and once the orders lane of a partition has passed its end, all that could be forgotten
+//! there is a row (or a parked record) in Postgres, where every miss looks. Then, and only then, a miss in both is a
+//! proof.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A `since` mark as it stands in Redis: run id, time of making, random id.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Mark(Arc<str>);
+
+impl Mark {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it was made by the server process `run_id`: one of a restored snapshot was not.
+    pub(crate) fn is_of(&self, run_id: &str) -> bool {
+        self.0.strip_prefix(run_id).is_some_and(|rest| rest.starts_with(' '))
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mark({})", self.0)
+    }
+}
+
+/// The next position of each lane, by partition.
+pub(crate) type Lanes = BTreeMap<i32, i64>;
+
+/// Whether `position` has reached `end`. A topic that holds nothing is passed by a lane that was never made.
+pub(crate) fn has_passed(position: Option<i64>, end: i64) -> bool {
+    position.unwrap_or(0) >= end
+}
+
+/// What to ask next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Nothing to do before this.
+    NotBefore(Instant),
+    /// Where `order.commands` ends.
+    Ends,
+    /// Where the orders lanes stand.
+    Lanes,
+    /// Nothing: it is proved, or there is no mark.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Marked {
+    mark: Mark,
+    ripe: Instant,
+    ends: Option<Vec<i64>>,
+    proved: Vec<bool>,
+}
+
+/// Whether a miss proves that nothing was claimed before.
+#[derive(Debug)]
+pub(crate) struct ClaimProof {
+    lease: Duration,
+    marked: Option<Marked>,
+}
+
+impl ClaimProof {
+    pub(crate) fn new(lease: Duration) -> Self {
+        Self { lease, marked: None }
+    }
+
+    /// A claim read `mark`, made `age` ago by the server's clock. Another mark than before begins anew.
+    pub(crate) fn seen(&mut self, mark: &Mark, age: Duration, now: Instant) {
+        if self.marked.as_ref().is_some_and(|marked| marked.mark == *mark) {
+            return;
+        }
+        let ripe = now + self.lease.saturating_sub(age);
+        self.marked = Some(Marked { mark: mark.clone(), ripe, ends: None, proved: Vec::new() });
+    }
+
+    /// What to ask next.
+    pub(crate) fn ask(&self, now: Instant) -> Ask {
+        match &self.marked {
+            None => Ask::Nothing,
+            Some(marked) if now < marked.ripe => Ask::NotBefore(marked.ripe),
+            Some(Marked { ends: None, .. }) => Ask::Ends,
+            Some(marked) if marked.proved.iter().all(|proved| *proved) => Ask::Nothing,
+            Some(_) => Ask::Lanes,
+        }
+    }
+
+    /// The mark that is being proved.
+    pub(crate) fn mark(&self) -> Option<&Mark> {
+        self.marked.as_ref().map(|marked| &marked.mark)
+    }
+
+    /// The log's ends, as asked at `asked_at` because of `mark`. An answer to an older question is dropped.
+    pub(crate) fn ends(&mut self, mark: &Mark, asked_at: Instant, ends: Vec<i64>) {
+        if let Some(marked) = &mut self.marked
+            && marked.mark == *mark
+            && asked_at >= marked.ripe
+            && marked.ends.is_none()
+        {
+            marked.proved = ends.iter().map(|end| has_passed(None, *end)).collect();
+            marked.ends = Some(ends);
+        }
+    }
+
+    /// Where the lanes stand.
+    pub(crate) fn lanes(&mut self, lanes: &Lanes) {
+        let Some(Marked { ends: Some(ends), proved, .. }) = &mut self.marked else { return };
+        for ((partition, end), proved) in (0..).zip(ends.iter()).zip(proved) {
+            *proved |= has_passed(lanes.get(&partition).copied(), *end);
+        }
+    }
+
+    /// Whether a miss under `mark` in `partition` is a proof.
+    pub(crate) fn is_proved(&self, mark: &Mark, partition: i32) -> bool {
+        self.marked.as_ref().is_some_and(|marked| {
+            let at = usize::try_from(partition).ok();
+            marked.mark == *mark && at.and_then(|at| marked.proved.get(at)).is_some_and(|proved| *proved)
+        })
+    }
+
+    /// The mark whose misses prove something in `partition`, if there is one.
+    pub(crate) fn proved_mark(&self, partition: i32) -> Option<Mark> {
+        self.mark().filter(|mark| self.is_proved(mark, partition)).cloned()
+    }
+}
+
+/// Which memory of Redis a view was read from: the mark, and this gateway's connection. A gateway that was cut off
+/// may have told from Postgres what Redis has not heard yet, so a new connection is a new memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) mark: Mark,
+    pub(crate) generation: u64,
+}
+
+/// What to ask next about views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AskView {
+    /// The last packed row of each orders lane.
+    Outboxes,
+    /// Whether the outboxes still hold any of these rows or of those before them.
+    Drained(Outboxes),
+    /// Where `order.events` ends.
+    Ends,
+    /// What the status group has committed there.
+    Committed,
+    /// Nothing.
+    Nothing,
+}
+
+/// The last packed row of each lane, by the lane's id.
+pub(crate) type Outboxes = Vec<(uuid::Uuid, i64)>;
+
+#[derive(Debug)]
+enum Stage {
+    Outboxes,
+    Draining(Outboxes),
+    Ends,
+    Reading(Vec<i64>),
+    Proved,
+}
+
+/// Whether a view in Redis is as new as any that a client saw before Redis lost its memory: every event decided
+/// before that has left its outbox and was consumed by the status worker. Until then a read asks Postgres too.
+#[derive(Debug, Default)]
+pub(crate) struct ViewProof {
+    of: Option<(Memory, Stage)>,
+}
+
+impl ViewProof {
+    /// A read came from `memory`. Another one than before begins anew. Says whether it did.
+    pub(crate) fn seen(&mut self, memory: &Memory) -> bool {
+        let is_known = self.of.as_ref().is_some_and(|(known, _)| known == memory);
+        if !is_known {
+            self.of = Some((memory.clone(), Stage::Outboxes));
+        }
+        !is_known
+    }
+
+    /// Whether a hit from `memory` needs no second look.
+    pub(crate) fn is_proved(&self, memory: &Memory) -> bool {
+        matches!(&self.of, Some((known, Stage::Proved)) if known == memory)
+    }
+
+    /// What to ask next, and for which memory.
+    pub(crate) fn ask(&self) -> (Option<Memory>, AskView) {
+        let Some((memory, stage)) = &self.of else { return (None, AskView::Nothing) };
+        let ask = match stage {
+            Stage::Outboxes => AskView::Outboxes,
+            Stage::Draining(outboxes) => AskView::Drained(outboxes.clone()),
+            Stage::Ends => AskView::Ends,
+            Stage::Reading(_) => AskView::Committed,
+            Stage::Proved => AskView::Nothing,
+        };
+        (Some(memory.clone()), ask)
+    }
+
+    /// The answer to a question asked for `memory`. One to an older question is dropped.
+    pub(crate) fn told(&mut self, memory: &Memory, answer: ViewAnswer) {
+        let Some((known, stage)) = &mut self.of else { return };
+        if known != memory {
+            return;
+        }
+        let next = match (&stage, answer) {
+            (Stage::Outboxes, ViewAnswer::Outboxes(outboxes)) => Stage::Draining(outboxes),
+            (Stage::Draining(_), ViewAnswer::Drained(true)) => Stage::Ends,
+            (Stage::Ends, ViewAnswer::Ends(ends)) => Stage::Reading(ends),
+            (Stage::Reading(ends), ViewAnswer::Committed(committed)) => {
+                let mut places = ends.iter().zip(committed.into_iter().chain(std::iter::repeat(None)));
+                if !places.all(|(end, place)| has_passed(place, *end)) {
+                    return;
+                }
+                Stage::Proved
+            }
+            _ => return,
+        };
+        *stage = next;
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ViewAnswer {
+    Outboxes(Outboxes),
+    Drained(bool),
+    Ends(Vec<i64>),
+    Committed(Vec<Option<i64>>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn mark(n: u8) -> Mark {
+        Mark::new(&format!("run {n} x"))
+    }
+
+    fn lanes(positions: &[i64]) -> Lanes {
+        (0..).zip(positions.iter().copied()).collect()
+    }
+
+    #[test]
+    fn a_partition_is_proved_one_lease_after_the_mark_when_its_lane_has_passed_the_end() {
+        let now = Instant::now();
+        let mut proof = ClaimProof::new(LEASE);
+        assert_eq!(proof.ask(now), Ask::Nothing);
+        proof.seen(&mark(1), Duration::from_secs(4), now);
+        let ripe = now + Duration::from_secs(6);
+        assert_eq!(proof.ask(now), Ask::NotBefore(ripe));
+        // an answer to a question that was asked too early proves nothing
+        proof.ends(&mark(1), now, vec![0, 0]);
+        assert!(!proof.is_proved(&mark(1), 0));
+        assert_eq!(proof.ask(ripe), Ask::Ends);
+        proof.ends(&mark(1), ripe, vec![5, 0, 7]);
+        assert_eq!(proof.ask(ripe), Ask::Lanes);
+        assert!(proof.is_proved(&mark(1), 1), "an empty partition is passed by no lane at all");
+        proof.lanes(&lanes(&[4, 0, 9]));
+        assert!(!proof.is_proved(&mark(1), 0) && proof.is_proved(&mark(1), 2));
+        proof.lanes(&lanes(&[5]));
+        assert!(proof.is_proved(&mark(1), 0));
+        assert_eq!(proof.ask(ripe), Ask::Nothing);
+        assert!(
+            !proof.is_proved(&mark(1), 3) && !proof.is_proved(&mark(1), -1),
+            "a partition not asked about"
+        );
+    }
+
+    #[test]
+    fn another_mark_begins_anew() {
+        let now = Instant::now();
+        let mut proof = ClaimProof::new(LEASE);
+        proof.seen(&mark(1), LEASE, now);
+        proof.ends(&mark(1), now, vec![0]);
+        assert_eq!(proof.proved_mark(0), Some(mark(1)));
+        proof.seen(&mark(2), Duration::ZERO, now);
+        assert!(!proof.is_proved(&mark(1), 0) && !proof.is_proved(&mark(2), 0));
+        // the late answer to the first mark's question
+        proof.ends(&mark(1), now + LEASE, vec![0]);
+        assert_eq!(proof.ask(now + LEASE), Ask::Ends);
+    }
+
+    #[test]
+    fn a_mark_is_of_one_server() {
+        let mark = Mark::new("abc 17 x");
+        assert!(mark.is_of("abc") && !mark.is_of("ab") && !mark.is_of("abcd"));
+    }
+
+    proptest! {
+        /// Whatever is heard in whatever order: proved means that a lane was at or past an end asked one lease after
+        /// the mark was made.
+        #[test]
+        fn nothing_is_proved_without_its_reasons(
+            steps in proptest::collection::vec((0u8..4, 0u8..2, 0u64..30, 0i64..4), 1..40)
+        ) {
+            let start = Instant::now();
+            let mut proof = ClaimProof::new(LEASE);
+            let mut made: Option<(u8, u64)> = None;
+            let mut end: Option<i64> = None;
+            let mut passed = false;
+            let mut clock = 0u64;
+            for (what, name, by, value) in steps {
+                match what {
+                    0 => clock += by,
+                    1 => {
+                        proof.seen(&mark(name), Duration::ZERO, start + Duration::from_secs(clock));
+                        if made.is_none_or(|(known, _)| known != name) {
+                            (made, end, passed) = (Some((name, clock)), None, false);
+                        }
+                    }
+                    2 => {
+                        proof.ends(&mark(name), start + Duration::from_secs(clock), vec![value]);
+                        if let Some((known, at)) = made && known == name && clock >= at + 10 && end.is_none() {
+                            end = Some(value);
+                            passed |= value == 0;
+                        }
+                    }
+                    _ => {
+                        proof.lanes(&lanes(&[value]));
+                        passed |= end.is_some_and(|end| value >= end);
+                    }
+                }
+                for name in 0..2 {
+                    let expected = passed && made.is_some_and(|(known, _)| known == name);
+                    prop_assert_eq!(proof.is_proved(&mark(name), 0), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn views_are_proved_step_by_step_for_one_memory() {
+        let first = Memory { mark: mark(1), generation: 1 };
+        let mut proof = ViewProof::default();
+        assert_eq!(proof.ask(), (None, AskView::Nothing));
+        assert!(proof.seen(&first) && !proof.seen(&first));
+        let rows = vec![(uuid::Uuid::nil(), 3)];
+        proof.told(&first, ViewAnswer::Drained(true));
+        assert_eq!(proof.ask().1, AskView::Outboxes, "an answer to another question changes nothing");
+        proof.told(&first, ViewAnswer::Outboxes(rows.clone()));
+        assert_eq!(proof.ask().1, AskView::Drained(rows));
+        proof.told(&first, ViewAnswer::Drained(false));
+        proof.told(&first, ViewAnswer::Drained(true));
+        proof.told(&first, ViewAnswer::Ends(vec![4, 0]));
+        proof.told(&first, ViewAnswer::Committed(vec![Some(3), None]));
+        assert!(!proof.is_proved(&first));
+        proof.told(&first, ViewAnswer::Committed(vec![Some(4)]));
+        assert!(proof.is_proved(&first));
+        let reconnected = Memory { generation: 2, ..first.clone() };
+        assert!(!proof.is_proved(&reconnected));
+        assert!(proof.seen(&reconnected));
+        assert!(!proof.is_proved(&first));
+    }
+}

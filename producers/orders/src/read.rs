@@ -1,0 +1,385 @@
+//! The SQL of the orders endpoints: reads only, each on the role of the edge.
+
+use crate::proof::{Lanes, Outboxes};
+use chrono::{DateTime, Utc};
+use ingress::page::Cursor;
+use schemas::{
+    ids::{OrderId, ProductId},
+    messages::{BodyHash, OrderCommand, OrderState, OrderStatus, PricedLine, SubmitOrder, TimelineEntry},
+    time::Timestamp,
+    topics::{self, ORDERS_GROUP, Topic},
+};
+use sqlx::{PgPool, Row, postgres::PgRow, types::Json};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Parked records of one key that are looked at for its submit, which is the first of them in all but odd cases.
+const PARKED_PER_KEY: i64 = 20;
+
+/// Which order, and whose: the owner is part of the question, so nobody else's row is ever read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) order: OrderId,
+    pub(crate) owner: Arc<str>,
+}
+
+/// What Postgres knows of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Its row.
+    Row(Box<OrderState>),
+    /// Its submit, parked: it reads as pending.
+    Parked(Box<OrderState>),
+    /// A parked record that this release cannot read: whose, and what, is not known.
+    Unreadable,
+    /// Nothing.
+    Nothing,
+}
+
+/// The view's version 0: an order that was accepted, and of which nobody has heard more.
+pub(crate) fn pending(submit: SubmitOrder) -> OrderState {
+    OrderState {
+        order_id: submit.order_id,
+        owner: submit.owner,
+        body_hash: submit.body_hash,
+        version: 0,
+        status: OrderStatus::Pending,
+        reason: None,
+        currency: submit.currency,
+        total: submit.total,
+        refunded: 0,
+        lines: submit.lines,
+        shipping_address: submit.shipping_address,
+        payment_method: submit.payment_method,
+        accepted_at: submit.accepted_at,
+        deadline: submit.deadline,
+        updated_at: submit.accepted_at,
+        timeline: Vec::new(),
+    }
+}
+
+/// Looks for many orders at once, rows and parked records in one snapshot, so that a redrive in between hides nothing.
+pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) -> sqlx::Result<Vec<Found>> {
+    let keys: Vec<[u8; 36]> = wanted.iter().map(|one| topics::key(one.order.0)).collect();
+    let rows = sqlx::query(
+        "SELECT w.at, o.id, o.owner, o.body_hash, o.version, o.status, o.reason, o.currency, o.total, o.refunded,
+                o.product_ids, o.quantities, o.unit_prices, o.shipping_address, o.payment_method, o.accepted_at,
+                o.deadline, o.updated_at, o.timeline, p.record
+         FROM UNNEST($1::uuid[], $2::text[], $3::int[], $4::bytea[])
+              WITH ORDINALITY AS w (id, owner, partition, key, at)
+         LEFT JOIN orders.orders o ON o.id = w.id AND o.owner = w.owner
+         LEFT JOIN LATERAL (
+             SELECT parked.record, parked.\"offset\" FROM orders.parked
+             WHERE o.id IS NULL AND parked.topic = $5 AND parked.partition = w.partition AND parked.key = w.key
+             ORDER BY parked.\"offset\" LIMIT $6
+         ) p ON true
+         WHERE o.id IS NOT NULL OR p.record IS NOT NULL
+         ORDER BY w.at, p.\"offset\"",
+    )
+    .bind(wanted.iter().map(|one| one.order.0).collect::<Vec<Uuid>>())
+    .bind(wanted.iter().map(|one| &*one.owner).collect::<Vec<&str>>())
+    .bind(keys.iter().map(|key| topics::partition_of(key, partitions)).collect::<Vec<i32>>())
+    .bind(keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>())
+    .bind(Topic::OrderCommands.name())
+    .bind(PARKED_PER_KEY)
+    .fetch_all(pool)
+    .await?;
+
+    let mut found = vec![Found::Nothing; wanted.len()];
+    for row in &rows {
+        let at = usize::try_from(row.try_get::<i64, _>("at")? - 1).unwrap_or(usize::MAX);
+        let (Some(slot), Some(asked)) = (found.get_mut(at), wanted.get(at)) else { continue };
+        match row.try_get::<Option<Vec<u8>>, _>("record")? {
+            None => *slot = Found::Row(Box::new(order_of(row)?)),
+            Some(record) if *slot == Found::Nothing => *slot = parked(&record, asked),
+            Some(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// What one parked record says of the order. A record of another kind says nothing: its submit is a row, or never was.
+fn parked(record: &[u8], asked: &Wanted) -> Found {
+    match OrderCommand::decode(record) {
+        Ok(OrderCommand::SubmitOrder(submit)) if *submit.owner == *asked.owner => {
+            Found::Parked(Box::new(pending(submit)))
+        }
+        Ok(_) => Found::Nothing,
+        Err(_) => Found::Unreadable,
+    }
+}
+
+fn order_of(row: &PgRow) -> sqlx::Result<OrderState> {
+    let unreadable = |what: &str| sqlx::Error::Decode(format!("an order's {what} does not read").into());
+    let at = |column| row.try_get::<DateTime<Utc>, _>(column).map(|at| Timestamp(at.timestamp_millis()));
+    let hash: Vec<u8> = row.try_get("body_hash")?;
+    let products: Vec<Uuid> = row.try_get("product_ids")?;
+    let quantities: Vec<i32> = row.try_get("quantities")?;
+    let prices: Vec<i64> = row.try_get("unit_prices")?;
+    let lines = products.into_iter().zip(quantities).zip(prices);
+    Ok(OrderState {
+        order_id: OrderId(row.try_get("id")?),
+        owner: row.try_get("owner")?,
+        body_hash: BodyHash(hash.try_into().map_err(|_| unreadable("body hash"))?),
+        version: row.try_get("version")?,
+        status: OrderStatus::from_name(row.try_get("status")?).ok_or_else(|| unreadable("status"))?,
+        reason: row.try_get("reason")?,
+        currency: row.try_get::<&str, _>("currency")?.parse().map_err(|_| unreadable("currency"))?,
+        total: row.try_get("total")?,
+        refunded: row.try_get("refunded")?,
+        lines: lines
+            .map(|((product, quantity), unit_price)| PricedLine {
+                product_id: ProductId(product),
+                quantity,
+                unit_price,
+            })
+            .collect(),
+        shipping_address: row.try_get("shipping_address")?,
+        payment_method: row.try_get("payment_method")?,
+        accepted_at: at("accepted_at")?,
+        deadline: at("deadline")?,
+        updated_at: at("updated_at")?,
+        timeline: row.try_get::<Json<Vec<TimelineEntry>>, _>("timeline")?.0,
+    })
+}
+
+/// A page of an owner's orders, newest first.
+pub(crate) async fn list(
+    pool: &PgPool,
+    owner: &str,
+    status: Option<OrderStatus>,
+    after: Option<Cursor>,
+    limit: i64,
+) -> sqlx::Result<Vec<OrderState>> {
+    let (before, id) = match after {
+        Some(cursor) => (DateTime::from_timestamp_millis(cursor.sort), Some(cursor.id)),
+        None => (None, None),
+    };
+    let rows = sqlx::query(
+        "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, product_ids, quantities,
+                unit_prices, shipping_address, payment_method, accepted_at, deadline, updated_at, timeline
+         FROM orders.orders
+         WHERE owner = $1 AND ($2::text IS NULL OR status = $2)
+           AND ($3::timestamptz IS NULL OR (accepted_at, id) < ($3, $4))
+         ORDER BY accepted_at DESC, id DESC LIMIT $5",
+    )
+    .bind(owner)
+    .bind(status.map(OrderStatus::as_str))
+    .bind(before)
+    .bind(id)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(order_of).collect()
+}
+
+/// Where the orders lanes stand.
+pub(crate) async fn lanes(pool: &PgPool) -> sqlx::Result<Lanes> {
+    let rows = sqlx::query(
+        "SELECT partition, next_offset FROM orders.lane WHERE consumer_group = $1 AND topic = $2",
+    )
+    .bind(ORDERS_GROUP)
+    .bind(Topic::OrderCommands.name())
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("partition")?, row.try_get("next_offset")?))).collect()
+}
+
+/// The last packed row of each orders lane.
+pub(crate) async fn outboxes(pool: &PgPool) -> sqlx::Result<Outboxes> {
+    let rows = sqlx::query("SELECT id, outbox_seq FROM orders.lane WHERE consumer_group = $1 AND topic = $2")
+        .bind(ORDERS_GROUP)
+        .bind(Topic::OrderCommands.name())
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("outbox_seq")?))).collect()
+}
+
+/// Whether no outbox holds any of these rows, or of those before them.
+pub(crate) async fn are_drained(pool: &PgPool, outboxes: &Outboxes) -> sqlx::Result<bool> {
+    let (lanes, seqs): (Vec<Uuid>, Vec<i64>) = outboxes.iter().copied().unzip();
+    let row = sqlx::query(
+        "SELECT NOT EXISTS (
+             SELECT FROM UNNEST($1::uuid[], $2::bigint[]) AS w (lane, seq)
+             JOIN orders.outbox o ON o.lane = w.lane AND o.seq <= w.seq
+         ) AS drained",
+    )
+    .bind(lanes)
+    .bind(seqs)
+    .fetch_one(pool)
+    .await?;
+    row.try_get("drained")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use schemas::{
+        messages::{CancelOrder, Message},
+        money::Currency,
+        wire,
+    };
+
+    pub(crate) fn submit(n: u128) -> SubmitOrder {
+        SubmitOrder {
+            order_id: OrderId(Uuid::from_u128(n)),
+            owner: "issuer\nann".to_owned(),
+            body_hash: BodyHash([7; 32]),
+            accepted_at: Timestamp(1_700_000_000_000),
+            deadline: Timestamp(1_700_000_900_000),
+            currency: Currency::USD,
+            total: 2_598,
+            lines: vec![PricedLine {
+                product_id: ProductId(Uuid::from_u128(5)),
+                quantity: 2,
+                unit_price: 1_299,
+            }],
+            shipping_address: "1 Harbour Road".to_owned(),
+            payment_method: "CREDIT_CARD".to_owned(),
+        }
+    }
+
+    pub(crate) fn order(n: u128) -> OrderState {
+        pending(submit(n))
+    }
+
+    /// Writes `order`'s row as the orders worker does.
+    pub(crate) async fn insert(pool: &PgPool, order: &OrderState) {
+        let at = |at: Timestamp| DateTime::from_timestamp_millis(at.0);
+        sqlx::query(
+            "INSERT INTO orders.orders (id, partition, owner, body_hash, version, status, reason, currency, total,
+                 refunded, product_ids, quantities, unit_prices, shipping_address, payment_method, accepted_at,
+                 deadline, updated_at, timeline)
+             VALUES ($1, 0, $2, $3, $4, $5, $6, 'USD', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+        )
+        .bind(order.order_id.0)
+        .bind(&order.owner)
+        .bind(order.body_hash.0.to_vec())
+        .bind(order.version)
+        .bind(order.status.as_str())
+        .bind(&order.reason)
+        .bind(order.total)
+        .bind(order.lines.iter().map(|line| line.product_id.0).collect::<Vec<_>>())
+        .bind(order.lines.iter().map(|line| line.quantity).collect::<Vec<_>>())
+        .bind(order.lines.iter().map(|line| line.unit_price).collect::<Vec<_>>())
+        .bind(&order.shipping_address)
+        .bind(&order.payment_method)
+        .bind(at(order.accepted_at))
+        .bind(at(order.deadline))
+        .bind(at(order.updated_at))
+        .bind(Json(&order.timeline))
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+
+    /// Parks a record as the orders worker does.
+    pub(crate) async fn park<M: Message>(
+        pool: &PgPool,
+        partitions: i32,
+        key: Uuid,
+        offset: i64,
+        message: &M,
+    ) {
+        let text = topics::key(key);
+        sqlx::query(
+            "INSERT INTO orders.parked (topic, partition, \"offset\", key, logged_at, record, cause, detail)
+             VALUES ($1, $2, $3, $4, now(), $5, 'test', '')",
+        )
+        .bind(Topic::OrderCommands.name())
+        .bind(topics::partition_of(&text, partitions))
+        .bind(offset)
+        .bind(text.to_vec())
+        .bind(wire::encode(message).unwrap())
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+
+    pub(crate) async fn pools() -> (testbed::Database, PgPool, PgPool) {
+        let database = testbed::Database::create().await;
+        let open = |url: String| PgPool::connect_lazy(&url).unwrap();
+        let (edge, orders) = (open(database.url("edge")), open(database.url("orders")));
+        (database, edge, orders)
+    }
+
+    #[tokio::test]
+    async fn rows_and_parked_submits_are_found_for_their_owner_only() {
+        let (_database, edge, orders) = pools().await;
+        let row = OrderState { version: 4, status: OrderStatus::Reserved, ..order(1) };
+        insert(&orders, &row).await;
+        park(&orders, 4, Uuid::from_u128(2), 9, &submit(2)).await;
+        let cancel = CancelOrder {
+            order_id: OrderId(Uuid::from_u128(3)),
+            requested_by: "issuer\nann".to_owned(),
+            reason: None,
+        };
+        park(&orders, 4, Uuid::from_u128(3), 10, &cancel).await;
+        park(&orders, 4, Uuid::from_u128(4), 11, &cancel).await;
+        park(&orders, 4, Uuid::from_u128(4), 12, &submit(4)).await;
+        let wanted = |n, owner: &str| Wanted { order: OrderId(Uuid::from_u128(n)), owner: owner.into() };
+        let ann = "issuer\nann";
+        let asked = [
+            wanted(1, ann),
+            wanted(1, "issuer\nbob"),
+            wanted(2, ann),
+            wanted(2, "x"),
+            wanted(3, ann),
+            wanted(4, ann),
+        ];
+        let found = lookup(&edge, 4, &asked).await.unwrap();
+        assert_eq!(
+            found,
+            [
+                Found::Row(Box::new(row)),
+                Found::Nothing,
+                Found::Parked(Box::new(order(2))),
+                Found::Nothing,
+                Found::Nothing,
+                Found::Parked(Box::new(order(4))),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn pages_go_on_where_the_last_one_ended() {
+        let (_database, edge, orders) = pools().await;
+        for n in 1..=5 {
+            // two of one instant: the id decides
+            let accepted_at = Timestamp(1_700_000_000_000 + i64::try_from(n / 2).unwrap());
+            let status = if n == 3 { OrderStatus::Expired } else { OrderStatus::Pending };
+            insert(&orders, &OrderState { accepted_at, status, ..order(n) }).await;
+        }
+        insert(&orders, &OrderState { owner: "issuer\nbob".to_owned(), ..order(9) }).await;
+        let page = async |status, after| {
+            let page = list(&edge, "issuer\nann", status, after, 2).await.unwrap();
+            let last = page.last().map(|order| Cursor { sort: order.accepted_at.0, id: order.order_id.0 });
+            (page.iter().map(|order| order.order_id.0.as_u128()).collect::<Vec<_>>(), last)
+        };
+        let (first, cursor) = page(None, None).await;
+        let (second, cursor) = page(None, cursor).await;
+        let (third, _) = page(None, cursor).await;
+        assert_eq!((first, second, third), (vec![5, 4], vec![3, 2], vec![1]));
+        assert_eq!(page(Some(OrderStatus::Expired), None).await.0, [3]);
+    }
+
+    #[tokio::test]
+    async fn outboxes_are_drained_when_their_rows_are_gone() {
+        let (_database, edge, orders) = pools().await;
+        let lane = Uuid::from_u128(1);
+        sqlx::query("INSERT INTO orders.lane (consumer_group, topic, partition, id, partitions, next_offset, outbox_seq) VALUES ('orders', 'order.commands', 2, $1, 4, 17, 3)")
+            .bind(lane).execute(&orders).await.unwrap();
+        assert_eq!(lanes(&edge).await.unwrap(), Lanes::from([(2, 17)]));
+        let rows = outboxes(&edge).await.unwrap();
+        assert_eq!(rows, [(lane, 3)]);
+        let put = async |seq: i64| {
+            let put =
+                "INSERT INTO orders.outbox (lane, seq, format, records, size) VALUES ($1, $2, 1, '', 0)";
+            sqlx::query(put).bind(lane).bind(seq).execute(&orders).await.unwrap();
+        };
+        put(4).await;
+        assert!(are_drained(&edge, &rows).await.unwrap(), "a later row does not count");
+        put(2).await;
+        assert!(!are_drained(&edge, &rows).await.unwrap());
+    }
+}

@@ -1,0 +1,142 @@
+//! What the endpoints share.
+
+use crate::{
+    claims::Claims,
+    config::OrdersConfig,
+    positions::Positions,
+    prices::PriceBook,
+    read::{self, Found, Wanted},
+    watch::Watch,
+};
+use axum::extract::FromRef;
+use chassis::clock::Clock;
+use ingress::{
+    auth::Verifier,
+    coalesce::{Bounds, Coalescer},
+    log::Log,
+    problem::Problem,
+    redis_link::RedisLink,
+    wakeups::Wakeups,
+};
+use schemas::{
+    ids::OrderId,
+    time::Timestamp,
+    topics::{self, Topic},
+};
+use sqlx::PgPool;
+use std::sync::{Arc, atomic::AtomicU64};
+use tokio_util::sync::CancellationToken;
+
+/// What the endpoints stand on.
+#[derive(Clone)]
+pub struct OrdersParts {
+    /// Settings.
+    pub config: OrdersConfig,
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// The log.
+    pub log: Log,
+    /// The pool of the role `mambogo_edge`.
+    pub pool: PgPool,
+    /// Redis.
+    pub redis: RedisLink,
+    /// Who waits here.
+    pub wakeups: Wakeups,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The orders endpoints. Cheap to clone.
+#[derive(Clone)]
+pub struct Orders {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: OrdersConfig,
+    pub(crate) verifier: Verifier,
+    pub(crate) log: Log,
+    pub(crate) pool: PgPool,
+    pub(crate) wakeups: Wakeups,
+    pub(crate) clock: Clock,
+    pub(crate) claims: Claims,
+    pub(crate) watch: Watch,
+    pub(crate) positions: Positions,
+    pub(crate) lookups: Coalescer<Wanted, Found>,
+    pub(crate) prices: PriceBook,
+    /// Records produced without a claim, and how many of them were followed by a new mark.
+    pub(crate) unclaimed: AtomicU64,
+    pub(crate) renewed: AtomicU64,
+    pub(crate) renewing: tokio::sync::Mutex<()>,
+}
+
+impl Orders {
+    /// Starts what runs beside the endpoints (price book, proofs, coalesced lookups), until `stop`.
+    #[must_use]
+    pub fn start(parts: OrdersParts, stop: CancellationToken) -> Self {
+        let OrdersParts { config, verifier, log, pool, redis, wakeups, clock } = parts;
+        let positions = Positions::start(log.clone(), pool.clone());
+        let watch = Watch::new(config.lease);
+        watch.start(log.clone(), pool.clone(), positions.clone(), stop.clone());
+        let prices = PriceBook::default();
+        prices.follow(pool.clone(), config.price_refresh, stop);
+        let lookups = lookups(log.clone(), pool.clone());
+        let claims = Claims::new(redis);
+        let shared = Shared {
+            config,
+            verifier,
+            log,
+            pool,
+            wakeups,
+            clock,
+            claims,
+            watch,
+            positions,
+            lookups,
+            prices,
+            unclaimed: AtomicU64::new(0),
+            renewed: AtomicU64::new(0),
+            renewing: tokio::sync::Mutex::new(()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The price book: an endpoint that sells needs it open.
+    #[must_use]
+    pub fn prices(&self) -> &PriceBook {
+        &self.shared.prices
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.shared.clock.now_millis())
+    }
+
+    /// The partition of an order's records.
+    pub(crate) async fn partition(&self, order: OrderId) -> Result<i32, Problem> {
+        let partitions = self.shared.log.partitions(Topic::OrderCommands).await;
+        let partitions = partitions.map_err(|_| Problem::unavailable("Kafka does not answer"))?;
+        Ok(topics::partition_of(&topics::key(order.0), partitions))
+    }
+
+    /// What Postgres knows of an order, asked together with all others that are asked now.
+    pub(crate) async fn lookup(&self, order: OrderId, owner: Arc<str>) -> Result<Found, Problem> {
+        let answer = self.shared.lookups.ask(Wanted { order, owner }).await;
+        answer.map_err(|_| Problem::unavailable("the orders cannot be read at the moment"))
+    }
+}
+
+fn lookups(log: Log, pool: PgPool) -> Coalescer<Wanted, Found> {
+    Coalescer::start("orders", Bounds::default(), move |wanted: Vec<Wanted>| {
+        let (log, pool) = (log.clone(), pool.clone());
+        async move {
+            let partitions = log.partitions(Topic::OrderCommands).await.map_err(|error| error.to_string())?;
+            read::lookup(&pool, partitions, &wanted).await.map_err(|error| error.to_string())
+        }
+    })
+}
+
+impl FromRef<Orders> for Verifier {
+    fn from_ref(orders: &Orders) -> Self {
+        orders.shared.verifier.clone()
+    }
+}
