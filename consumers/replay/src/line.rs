@@ -147,7 +147,7 @@ impl<'a> Line<'a> {
 }
 
 fn decode(entry: &'static Entry, body: &[u8]) -> Result<Plain, wire::WireError> {
-    Ok(wire::decode_body::<Plain>(entry, body)?.with_times(entry))
+    Plain::decode(entry, body)
 }
 
 impl From<&Envelope> for Header {

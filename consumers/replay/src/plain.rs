@@ -1,19 +1,14 @@
 //! An Avro body as plain JSON: fields in the schema's order, uuids and enum symbols as text, a union as what it
 //! holds, `fixed` and `bytes` as hexadecimal digits, `timestamp-millis` as RFC 3339 in UTC. Other numbers as they are.
 
+use apache_avro::types::Value;
 use chrono::{DateTime, SecondsFormat, Utc};
-use schemas::catalogue::{self, Entry, SchemaId};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor},
-    ser::SerializeMap,
+use schemas::{
+    catalogue::Entry,
+    wire::{self, WireError},
 };
-use serde_json::Value;
-use std::{
-    collections::HashMap,
-    fmt::{self, Write},
-    sync::LazyLock,
-};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::fmt::Write;
 
 /// A decoded value of any schema.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,12 +23,9 @@ pub(crate) enum Plain {
 }
 
 impl Plain {
-    /// Shows times as times: a body alone does not say which of its numbers are.
-    pub(crate) fn with_times(mut self, entry: &'static Entry) -> Self {
-        if let Some(shape) = SHAPES.get(&entry.id) {
-            shape.show_times(&mut self);
-        }
-        self
+    /// Reads a body by its schema.
+    pub(crate) fn decode(entry: &'static Entry, body: &[u8]) -> Result<Self, WireError> {
+        wire::decode_value(entry, body).map(Self::from)
     }
 
     /// The order it is about, if it says so: `orderId`, or that of its `order`.
@@ -53,6 +45,33 @@ impl Plain {
     }
 }
 
+impl From<Value> for Plain {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value.into()),
+            Value::Long(value) => Self::Int(value),
+            Value::Float(value) => Self::Float(value.into()),
+            Value::Double(value) => Self::Float(value),
+            Value::String(text) | Value::Enum(_, text) => Self::Text(text),
+            Value::Bytes(bytes) | Value::Fixed(_, bytes) => Self::Text(hex(&bytes)),
+            Value::Uuid(id) => Self::Text(id.to_string()),
+            Value::TimestampMillis(millis) => rfc3339(millis).map_or(Self::Int(millis), Self::Text),
+            Value::Union(_, value) => Self::from(*value),
+            Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+            Value::Record(fields) => {
+                Self::Record(fields.into_iter().map(|(name, value)| (name, Self::from(value))).collect())
+            }
+            Value::Map(fields) => {
+                Self::Record(fields.into_iter().map(|(name, value)| (name, Self::from(value))).collect())
+            }
+            Value::Null => Self::Null,
+            // kinds that no schema of ours has
+            other => Self::Text(format!("{other:?}")),
+        }
+    }
+}
+
 /// Hexadecimal digits of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -60,51 +79,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-impl<'de> Deserialize<'de> for Plain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Plain;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-            fn visit_unit<E>(self) -> Result<Plain, E> {
-                Ok(Plain::Null)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
-                Ok(Plain::Bool(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
-                Ok(Plain::Int(value))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
-                Ok(Plain::Float(value))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
-                Ok(Plain::Text(value.to_owned()))
-            }
-            fn visit_bytes<E>(self, value: &[u8]) -> Result<Plain, E> {
-                Ok(Plain::Text(hex(value)))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Plain, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(Plain::List(list))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Plain, A::Error> {
-                let mut record = Vec::new();
-                while let Some(field) = fields.next_entry()? {
-                    record.push(field);
-                }
-                Ok(Plain::Record(record))
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
 }
 
 impl Serialize for Plain {
@@ -123,70 +97,6 @@ impl Serialize for Plain {
                 }
                 map.end()
             }
-        }
-    }
-}
-
-/// Where the times are in a schema.
-#[derive(Debug)]
-enum Shape {
-    Time,
-    List(Box<Shape>),
-    Record(HashMap<String, Shape>),
-}
-
-static SHAPES: LazyLock<HashMap<SchemaId, Shape>> = LazyLock::new(|| {
-    catalogue::ENTRIES
-        .iter()
-        .filter_map(|entry| Some((entry.id, Shape::of(&serde_json::from_str(entry.json).ok()?)?)))
-        .collect()
-});
-
-impl Shape {
-    /// The shape of a schema; none where no time is in it. Our schemas write a named record out where it stands.
-    fn of(schema: &Value) -> Option<Self> {
-        if let Some(union) = schema.as_array() {
-            return union.iter().find_map(Self::of);
-        }
-        if schema.get("logicalType").and_then(Value::as_str) == Some("timestamp-millis") {
-            return Some(Self::Time);
-        }
-        match schema.get("type")? {
-            Value::String(kind) if kind == "array" => {
-                Some(Self::List(Box::new(Self::of(schema.get("items")?)?)))
-            }
-            Value::String(kind) if kind == "record" => {
-                let timed = |field: &Value| {
-                    Some((field.get("name")?.as_str()?.to_owned(), Self::of(field.get("type")?)?))
-                };
-                let fields: HashMap<_, _> =
-                    schema.get("fields")?.as_array()?.iter().filter_map(timed).collect();
-                (!fields.is_empty()).then_some(Self::Record(fields))
-            }
-            _ => None,
-        }
-    }
-
-    fn show_times(&self, value: &mut Plain) {
-        match (self, value) {
-            (Self::Time, value) => {
-                if let Plain::Int(millis) = value
-                    && let Some(text) = rfc3339(*millis)
-                {
-                    *value = Plain::Text(text);
-                }
-            }
-            (Self::List(items), Plain::List(values)) => {
-                values.iter_mut().for_each(|value| items.show_times(value));
-            }
-            (Self::Record(shapes), Plain::Record(fields)) => {
-                for (name, value) in fields {
-                    if let Some(shape) = shapes.get(name) {
-                        shape.show_times(value);
-                    }
-                }
-            }
-            _ => {}
         }
     }
 }
@@ -243,7 +153,7 @@ mod tests {
     fn decoded() -> Plain {
         let payload = wire::encode(&accepted()).unwrap();
         let (entry, body) = wire::open(&payload).unwrap();
-        wire::decode_body::<Plain>(entry, body).unwrap().with_times(entry)
+        Plain::decode(entry, body).unwrap()
     }
 
     #[test]
@@ -264,32 +174,5 @@ mod tests {
             )
         );
         assert_eq!(decoded().order_id(), Some("00000000-0000-0000-0000-000000000009"));
-    }
-
-    /// Every schema's times, as the reference library understands the schema.
-    #[test]
-    fn every_time_of_every_schema_is_found() {
-        fn times(schema: &apache_avro::Schema) -> usize {
-            match schema {
-                apache_avro::Schema::TimestampMillis => 1,
-                apache_avro::Schema::Array(array) => times(&array.items),
-                apache_avro::Schema::Union(union) => union.variants().iter().map(times).sum(),
-                apache_avro::Schema::Record(record) => {
-                    record.fields.iter().map(|field| times(&field.schema)).sum()
-                }
-                _ => 0,
-            }
-        }
-        fn found(shape: &Shape) -> usize {
-            match shape {
-                Shape::Time => 1,
-                Shape::List(items) => found(items),
-                Shape::Record(fields) => fields.values().map(found).sum(),
-            }
-        }
-        for entry in catalogue::ENTRIES {
-            let schema = apache_avro::Schema::parse_str(entry.json).unwrap();
-            assert_eq!(SHAPES.get(&entry.id).map_or(0, found), times(&schema), "{}", entry.record);
-        }
     }
 }

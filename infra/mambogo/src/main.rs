@@ -1,1 +1,42 @@
-fn main() {}
+//! `mambogo`: every role and every tool of the pipeline in one binary. Assembly only.
+
+mod cli;
+mod config;
+mod lag;
+mod roles;
+mod seed;
+mod setup;
+mod tools;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match run(cli.command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mambogo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    use cli::Command;
+    let environment = chassis::settings::Environment::process();
+    match command {
+        Command::All => roles::run(&environment, &roles::ALL).await?,
+        Command::Serve => roles::run(&environment, &[roles::Role::Gateway]).await?,
+        Command::Relay => roles::run(&environment, &[roles::Role::Relay]).await?,
+        Command::Work { services } => roles::run(&environment, &roles::workers(&services)).await?,
+        Command::Migrate => setup::migrate(&environment).await?,
+        Command::Topics => setup::topics(&environment).await?,
+        Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,
+        Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
+        Command::Lag { json } => tools::lag(&environment, json).await?,
+        Command::Replay { topic, since, key } => tools::replay(&environment, &topic, since, key).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What can be typed.
+
+use crate::roles::WorkerName;
+use clap::{Parser, Subcommand};
+use std::time::Duration;
+
+/// An event-driven order pipeline on Apache Kafka. Settings come from the environment; `.env.example` lists them.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run every role in this process: gateway, relay, and all workers
+    All,
+    /// Run the gateway: the public HTTP port
+    Serve,
+    /// Run workers; all of them, or those named
+    Work {
+        /// Which services
+        #[arg(value_enum)]
+        services: Vec<WorkerName>,
+    },
+    /// Run the relay: outbox rows to Kafka
+    Relay,
+    /// Create or update roles, schemas and tables (`ADMIN_DATABASE_URL`)
+    Migrate,
+    /// Create the topics (`KAFKA_PARTITIONS`, `KAFKA_REPLICATION`); refuses to change a partition count
+    Topics,
+    /// Fill the catalogue with generated products and their stock; a second run changes nothing
+    Seed {
+        /// How many products
+        #[arg(long, default_value_t = 10_000)]
+        products: u32,
+        /// Another seed gives other names, prices and stock
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Print a bearer token for the local stack
+    Token {
+        /// Who the token is for
+        #[arg(long)]
+        user: String,
+        /// What it allows beyond the user's own orders, e.g. inventory:write; repeat for more
+        #[arg(long)]
+        scope: Vec<String>,
+        /// How long it is good for: 30m, 24h, 7d
+        #[arg(long, value_parser = duration, default_value = "24h")]
+        ttl: Duration,
+    },
+    /// Show how far each consumer group is, by partition
+    Lag {
+        /// One JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print records as JSON lines, oldest first, outside every worker's group
+    Replay {
+        /// A topic such as order.events; repeat for more; `all` is every topic an order passes through
+        #[arg(long, required = true)]
+        topic: Vec<String>,
+        /// Only what the log took in this time before now: 10m, 2h
+        #[arg(long, value_parser = duration)]
+        since: Option<Duration>,
+        /// Only records of this key: an order id, a product id
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    chassis::settings::parse_duration(text)
+        .ok_or_else(|| format!("{text:?} is not a duration such as 250ms, 4s, 15m, 24h or 7d"))
+}

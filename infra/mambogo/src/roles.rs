@@ -1,0 +1,166 @@
+//! Puts roles together into one process: telemetry, parts, run, exit.
+
+use crate::config::{self, ProcessConfig};
+use chassis::{
+    health::{self, Health},
+    settings::Environment,
+    signals, telemetry,
+    wake::Wake,
+};
+use clap::ValueEnum;
+use harness::{config::WorkerConfig, service::Service};
+use std::{error::Error, fmt, future::Future, pin::Pin};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Part = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// Something a process can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Gateway,
+    Relay,
+    Worker(WorkerName),
+}
+
+/// A consumer of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorkerName {
+    Orders,
+    Inventory,
+    Payments,
+    Status,
+}
+
+/// Every role there is.
+pub(crate) const ALL: [Role; 6] = [
+    Role::Relay,
+    Role::Worker(WorkerName::Orders),
+    Role::Worker(WorkerName::Inventory),
+    Role::Worker(WorkerName::Payments),
+    Role::Worker(WorkerName::Status),
+    Role::Gateway,
+];
+
+/// The worker roles of those names; of all, when none is named.
+pub(crate) fn workers(names: &[WorkerName]) -> Vec<Role> {
+    let names = if names.is_empty() { WorkerName::value_variants() } else { names };
+    names.iter().copied().map(Role::Worker).collect()
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Relay => "relay",
+            Self::Worker(WorkerName::Orders) => "orders",
+            Self::Worker(WorkerName::Inventory) => "inventory",
+            Self::Worker(WorkerName::Payments) => "payments",
+            Self::Worker(WorkerName::Status) => "status",
+        })
+    }
+}
+
+/// Runs the roles until a signal, or until one of them ends by itself: then all stop, and its error is returned.
+pub(crate) async fn run(environment: &Environment, roles: &[Role]) -> Result<(), Failure> {
+    let process = ProcessConfig::from_environment(environment)?;
+    telemetry::start_logs(process.log_format, &process.log_filter);
+    let metrics = telemetry::start_metrics()?;
+    let stop = signals::stop_on_signal()?;
+    let health = Health::default();
+    let management = listen("MANAGEMENT_ADDR", process.management).await?;
+    let assembly =
+        Assembly { environment, process: &process, health: &health, wake: Wake::default(), stop: &stop };
+    let mut parts = JoinSet::new();
+    for role in roles {
+        let part = assembly.part(*role).await?;
+        let role = *role;
+        parts.spawn(async move { (role, part.await) });
+    }
+    let serve_health = health::serve(management, health.clone(), metrics, CancellationToken::new());
+    let management = tokio::spawn(serve_health);
+    tracing::info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), "started");
+    let outcome = wait(&mut parts, &stop).await;
+    management.abort();
+    tracing::info!("stopped");
+    outcome
+}
+
+async fn wait(
+    parts: &mut JoinSet<(Role, Result<(), Failure>)>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        let by_itself = !stop.is_cancelled();
+        stop.cancel();
+        let failure = match ended {
+            Ok((role, Ok(()))) if by_itself => Some(format!("{role} ended by itself").into()),
+            Ok((_, Ok(()))) => None,
+            Ok((role, Err(error))) => Some(format!("{role}: {error}").into()),
+            Err(panic) => Some(format!("a role panicked: {panic}").into()),
+        };
+        if let Some(failure) = failure {
+            tracing::error!(error = %failure, "a role ended; stopping the others");
+            outcome = outcome.and(Err(failure));
+        }
+    }
+    outcome
+}
+
+async fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}; set {key} to a free address"))
+}
+
+struct Assembly<'a> {
+    environment: &'a Environment,
+    process: &'a ProcessConfig,
+    health: &'a Health,
+    wake: Wake,
+    stop: &'a CancellationToken,
+}
+
+impl Assembly<'_> {
+    async fn part(&self, role: Role) -> Result<Part, Failure> {
+        match role {
+            Role::Gateway => self.gateway().await,
+            Role::Relay => self.relay(),
+            Role::Worker(WorkerName::Orders) => self.worker(orders_worker::Orders::new()),
+            Role::Worker(WorkerName::Inventory) => self.worker(inventory_worker::Inventory::new()),
+            Role::Worker(WorkerName::Payments) => {
+                let config = payments_worker::PaymentsConfig::from_environment(self.environment)?;
+                self.worker(payments_worker::Payments::new(&config)?)
+            }
+            Role::Worker(WorkerName::Status) => {
+                let config = status_worker::StatusConfig::from_environment(self.environment)?;
+                let part = status_worker::run(config, self.health.part("status"), self.stop.clone());
+                Ok(Box::pin(async move { Ok(part.await?) }))
+            }
+        }
+    }
+
+    fn worker(&self, service: impl Service) -> Result<Part, Failure> {
+        let group = service.group();
+        let database = config::database(self.environment, group);
+        let config = WorkerConfig::from_environment(self.environment, database)?;
+        let part =
+            harness::run(service, config, self.health.part(group), self.wake.clone(), self.stop.clone());
+        Ok(Box::pin(async move { Ok(part.await?) }))
+    }
+
+    fn relay(&self) -> Result<Part, Failure> {
+        let config = relay::RelayConfig::from_environment(self.environment)?;
+        let part = relay::run(config, self.health.part("relay"), self.wake.clone(), self.stop.clone());
+        Ok(Box::pin(async move { Ok(part.await?) }))
+    }
+
+    async fn gateway(&self) -> Result<Part, Failure> {
+        let config = gateway::GatewayConfig::from_environment(self.environment)?;
+        let listener = listen("GATEWAY_ADDR", self.process.gateway).await?;
+        let part = gateway::run(listener, config, self.health.part("gateway"), self.stop.clone());
+        Ok(Box::pin(async move { Ok(part.await?) }))
+    }
+}

@@ -1,0 +1,133 @@
+//! A real `mambogo` process.
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+pub struct Process {
+    child: Child,
+    gateway: SocketAddr,
+    management: SocketAddr,
+    log: tempfile::NamedTempFile,
+}
+
+impl Process {
+    pub fn launch(arguments: &[&str], settings: &BTreeMap<String, String>, more: &[(&str, &str)]) -> Self {
+        let (gateway, management) = (free_address(), free_address());
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_mambogo"))
+            .args(arguments)
+            .env_clear()
+            .envs(settings)
+            .env("GATEWAY_ADDR", gateway.to_string())
+            .env("MANAGEMENT_ADDR", management.to_string())
+            .envs(more.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, gateway, management, log }
+    }
+
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    pub fn management(&self) -> SocketAddr {
+        self.management
+    }
+
+    /// Waits until `/health/ready` says yes.
+    pub async fn is_ready(&self) {
+        let url = format!("http://{}/health/ready", self.management);
+        let ready = async || {
+            let answer = reqwest::get(&url).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            while !ready().await {
+                tick.tick().await;
+            }
+        });
+        if waited.await.is_err() {
+            let parts = reqwest::get(&url).await.unwrap().text().await.unwrap_or_default();
+            panic!("not ready within 60 s: {parts}\n{}", self.tail());
+        }
+    }
+
+    /// Whether it runs still.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub async fn stop(mut self) {
+        self.signal("TERM");
+        let ended = tokio::task::spawn_blocking(move || {
+            let status = self.child.wait().unwrap();
+            (status, self)
+        });
+        let (status, process) = tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap().unwrap();
+        assert!(status.success(), "{status}\n{}", process.tail());
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.management, self.tail());
+        }
+    }
+}
+
+/// Runs a command to its end and returns its output; panics with its errors.
+pub async fn tool(arguments: &[&str], settings: &BTreeMap<String, String>) -> String {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_mambogo"))
+        .args(arguments)
+        .env_clear()
+        .envs(settings)
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "mambogo {arguments:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

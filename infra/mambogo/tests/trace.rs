@@ -1,0 +1,124 @@
+//! The trace of one order through every topic, by its id, as two readers see it: `mambogo replay`, and a program in
+//! Python with a Kafka client and an Avro library of its own.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
+mod system;
+
+use chassis::settings::Environment;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Stdio,
+    time::Duration,
+};
+use system::{System, order_of};
+
+/// What is said about an order that goes straight to its end; the first is the edge's.
+const RECORDS: [&str; 10] = [
+    "SubmitOrder",
+    "OrderAccepted",
+    "ReserveStock",
+    "StockReserved",
+    "OrderReserved",
+    "CapturePayment",
+    "PaymentCaptured",
+    "CaptureSettled",
+    "OrderConfirmed",
+    "SettleStock",
+];
+
+/// Each JSON line as a value.
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn record(line: &Value) -> &str {
+    line["schema"]["record"].as_str().unwrap()
+}
+
+/// The order's records as we read them, once all that belong to it are there: the last may be on their way still
+/// when a client hears of the end.
+async fn our_trace(system: &System, id: &str) -> Vec<Value> {
+    let expected = BTreeSet::from(RECORDS);
+    let mut trace = Vec::new();
+    let whole = tokio::time::timeout(Duration::from_secs(30), async {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tick.tick().await;
+            trace = lines(&system.tool(&["replay", "--topic", "all", "--key", id]).await);
+            if trace.iter().map(record).collect::<BTreeSet<_>>().is_superset(&expected) {
+                return;
+            }
+        }
+    });
+    let whole = whole.await.is_ok();
+    assert!(whole, "after 30 s the trace has only {:?}", trace.iter().map(record).collect::<Vec<_>>());
+    trace
+}
+
+/// The same as the Python program reads them.
+async fn their_trace(system: &System, id: &str) -> Vec<Value> {
+    let python = Environment::process()
+        .text("TEST_PYTHON")
+        .expect("TEST_PYTHON names the Python with the packages of infra/local/trace; `make test-stack-up` installs it");
+    let output = tokio::process::Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../local/trace/trace.py"))
+        .arg(id)
+        .env_clear()
+        .envs(system.settings())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "trace.py: {}", String::from_utf8_lossy(&output.stderr));
+    lines(&String::from_utf8(output.stdout).unwrap())
+}
+
+/// Follows every record back to the one that began it all, by causation ids.
+fn assert_causes_lead_back_to_the_submit(trace: &[Value]) {
+    let by_message: BTreeMap<_, _> =
+        trace.iter().map(|line| (line["messageId"].as_str().unwrap(), line)).collect();
+    for line in trace {
+        let mut at = line;
+        for _ in 0..trace.len() {
+            if at["causationId"] == at["messageId"] {
+                break;
+            }
+            at = by_message
+                .get(at["causationId"].as_str().unwrap())
+                .unwrap_or_else(|| panic!("nothing in the trace caused {at}"));
+        }
+        assert_eq!(record(at), RECORDS[0], "where {} came from", record(line));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_order_is_traced_through_all_records_by_two_readers() {
+    let system = System::build(&[]).await;
+    let process = system.start(&["all"]).await;
+    let client = system.client(&process, "alice").await;
+    let product = system.product(2).await;
+    // others pass through the same topics and are not in its trace
+    let other = client.submit_patiently("another order", &order_of(&product, 1, "CREDIT_CARD")).await;
+    let id = client.submit_patiently("traced order", &order_of(&product, 1, "CREDIT_CARD")).await;
+    assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
+    assert_eq!(client.settled(&other).await["status"], "CONFIRMED");
+
+    let ours = our_trace(&system, &id).await;
+    for line in &ours {
+        assert_eq!((line["key"].as_str(), line["correlationId"].as_str()), (Some(&*id), Some(&*id)), "{line}");
+        assert_eq!(line["error"], Value::Null, "{line}");
+    }
+    let told: Vec<_> = ours.iter().map(record).collect();
+    assert_eq!(told.len(), RECORDS.len(), "each is said once: {told:?}");
+    assert_causes_lead_back_to_the_submit(&ours);
+    let confirmed = ours.iter().find(|line| record(line) == "OrderConfirmed").unwrap();
+    assert_eq!(confirmed["value"]["order"]["status"], "CONFIRMED");
+
+    let theirs = their_trace(&system, &id).await;
+    assert_eq!(theirs.len(), ours.len(), "{theirs:#?}");
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs);
+    }
+    process.stop().await;
+}
