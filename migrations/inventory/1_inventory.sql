@@ -20,6 +20,9 @@ CREATE TABLE products (
     CONSTRAINT products_cursor CHECK ((cursor_accepted_at IS NULL) = (cursor_order_id IS NULL))
 ) WITH (fillfactor = 50);
 
+-- of one size whatever it says: a changed row fits the room that fillfactor keeps for it
+CREATE TYPE hold_state AS ENUM ('waiting', 'held', 'sold', 'released', 'rejected');
+
 -- What became of each reserve. The row stays after its end, so that a reserve or settle that comes again finds it and
 -- changes nothing. Lines never change; the state is read and changed only when all products of the lines are locked.
 CREATE TABLE holds (
@@ -30,7 +33,7 @@ CREATE TABLE holds (
     quantities  int[]       NOT NULL,
     accepted_at timestamptz NOT NULL,   -- with the order id: its place in the queues
     deadline    timestamptz NOT NULL,
-    state       text        NOT NULL CHECK (state IN ('waiting', 'held', 'sold', 'released', 'rejected')),
+    state       hold_state  NOT NULL,
     reason      text,                   -- why it was rejected: out_of_stock, unknown_product
     changed_at  timestamptz NOT NULL    -- when the state was decided
 ) WITH (fillfactor = 50);
