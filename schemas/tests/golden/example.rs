@@ -39,7 +39,7 @@ pub(crate) fn read(entry: &Entry) -> Json {
     file["value"].clone()
 }
 
-/// The wire bytes of that body, by the reference library: magic, schema id, datum.
+/// The wire bytes of that body: magic, schema id, datum. By the library's values, not by our structs.
 pub(crate) fn encode(entry: &Entry, body: &Json) -> Vec<u8> {
     let schema = Schema::parse_str(entry.json).unwrap();
     let writer = GenericDatumWriter::builder(&schema).build().unwrap();
@@ -101,7 +101,7 @@ fn record_to_avro(record: &RecordSchema, json: &Json) -> Value {
     )
 }
 
-/// What the reference library read, in the same readable form.
+/// What was read as a value of its schema, in the same readable form.
 #[allow(dead_code, reason = "the writer of bytes does not read")]
 pub(crate) fn to_json(value: &Value) -> Json {
     match value {
