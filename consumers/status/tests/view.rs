@@ -80,7 +80,6 @@ impl Bench {
     }
 
     /// A field of the view; none, too, while Redis does not answer.
-
     async fn field(&self, order: OrderId, field: &str) -> Option<String> {
         let client = redis::Client::open(self.redis.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.ok()?;
