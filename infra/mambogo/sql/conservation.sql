@@ -38,7 +38,7 @@ FROM inventory.holds h LEFT JOIN orders.orders o ON o.id = h.order_id
 WHERE h.state IN ('held', 'waiting') AND NOT h.outside AND o.status IS DISTINCT FROM 'PENDING'
   AND o.status IS DISTINCT FROM 'RESERVED'
 UNION ALL
-SELECT 'stock: a confirmed order whose units are not sold', o.id, coalesce(h.state, 'no hold')
+SELECT 'stock: a confirmed order whose units are not sold', o.id, coalesce(h.state::text, 'no hold')
 FROM orders.orders o LEFT JOIN inventory.holds h ON h.order_id = o.id
 WHERE o.status = 'CONFIRMED' AND h.state IS DISTINCT FROM 'sold'
 UNION ALL
