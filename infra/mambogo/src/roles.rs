@@ -2,16 +2,22 @@
 
 use crate::config::{self, ProcessConfig};
 use chassis::{
+    clock::Clock,
     health::{self, Health},
     settings::Environment,
     signals, telemetry,
     wake::Wake,
 };
 use clap::ValueEnum;
+use gateway::GatewayParts;
 use harness::{config::WorkerConfig, service::Service};
-use std::{error::Error, fmt, future::Future, pin::Pin};
+use publisher::{Publisher, PublisherConfig};
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+
+/// How long records that are on their way to Kafka are waited for when the process stops.
+const FLUSH: Duration = Duration::from_secs(5);
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Part = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -129,10 +135,10 @@ impl Assembly<'_> {
             Role::Gateway => self.gateway().await,
             Role::Relay => self.relay(),
             Role::Worker(WorkerName::Orders) => self.worker(orders_worker::Orders::new()),
-            Role::Worker(WorkerName::Inventory) => self.worker(inventory_worker::Inventory::new()),
+            Role::Worker(WorkerName::Inventory) => self.worker(inventory_worker::InventoryService::default()),
             Role::Worker(WorkerName::Payments) => {
-                let config = payments_worker::PaymentsConfig::from_environment(self.environment)?;
-                self.worker(payments_worker::Payments::new(&config)?)
+                let settings = payments_worker::config::Settings::read(self.environment)?;
+                self.worker(settings.service()?)
             }
             Role::Worker(WorkerName::Status) => {
                 let config = status_worker::StatusConfig::from_environment(self.environment)?;
@@ -160,7 +166,15 @@ impl Assembly<'_> {
     async fn gateway(&self) -> Result<Part, Failure> {
         let config = gateway::GatewayConfig::from_environment(self.environment)?;
         let listener = listen("GATEWAY_ADDR", self.process.gateway).await?;
-        let part = gateway::run(listener, config, self.health.part("gateway"), self.stop.clone());
-        Ok(Box::pin(async move { Ok(part.await?) }))
+        let publisher = PublisherConfig::from_environment(self.environment, "mambogo-gateway")?;
+        let publisher = Arc::new(Publisher::start(publisher)?);
+        let parts = GatewayParts { log: publisher.clone(), clock: Clock::system() };
+        let part = gateway::run(listener, config, parts, self.health.part("gateway"), self.stop.clone());
+        Ok(Box::pin(async move {
+            let served = part.await;
+            // what was accepted is acknowledged by now; what is still queued was answered with 503
+            publisher.flush(FLUSH).await;
+            Ok(served?)
+        }))
     }
 }

@@ -1,10 +1,7 @@
 //! A thousand buyers for a hundred units.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-mod system;
-
+use crate::system::{System, assert_conserved, order_of};
 use std::collections::BTreeMap;
-use system::{System, assert_conserved, order_of};
 
 const BUYERS: usize = 1_000;
 const UNITS: i64 = 100;

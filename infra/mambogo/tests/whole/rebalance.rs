@@ -1,10 +1,7 @@
 //! Two worker processes, then three, then one, under load: nothing lost, nothing twice, no stall.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-mod system;
-
+use crate::system::{System, assert_conserved, order_of};
 use std::time::Duration;
-use system::{System, assert_conserved, order_of};
 
 const ORDERS: usize = 1_500;
 

@@ -1,9 +1,7 @@
 //! The trace of one order through every topic, by its id, as two readers see it: `mambogo replay`, and a program in
 //! Python with a Kafka client and an Avro library of its own.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
-mod system;
-
+use crate::system::{System, order_of};
 use chassis::settings::Environment;
 use serde_json::Value;
 use std::{
@@ -11,7 +9,6 @@ use std::{
     process::Stdio,
     time::Duration,
 };
-use system::{System, order_of};
 
 /// What is said about an order that goes straight to its end; the first is the edge's.
 const RECORDS: [&str; 10] = [
@@ -106,7 +103,11 @@ async fn one_order_is_traced_through_all_records_by_two_readers() {
 
     let ours = our_trace(&system, &id).await;
     for line in &ours {
-        assert_eq!((line["key"].as_str(), line["correlationId"].as_str()), (Some(&*id), Some(&*id)), "{line}");
+        assert_eq!(
+            (line["key"].as_str(), line["correlationId"].as_str()),
+            (Some(&*id), Some(&*id)),
+            "{line}"
+        );
         assert_eq!(line["error"], Value::Null, "{line}");
     }
     let told: Vec<_> = ours.iter().map(record).collect();

@@ -6,7 +6,8 @@ use testbed::Database;
 /// Every violation, one line each.
 pub async fn violations(database: &Database) -> Vec<String> {
     let mut connection = database.connect("audit").await;
-    let rows = sqlx::query(include_str!("../../sql/conservation.sql")).fetch_all(&mut connection).await.unwrap();
+    let rows =
+        sqlx::query(include_str!("../../sql/conservation.sql")).fetch_all(&mut connection).await.unwrap();
     rows.iter()
         .map(|row| {
             let subject: Option<uuid::Uuid> = row.get("subject");

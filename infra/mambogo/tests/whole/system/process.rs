@@ -73,8 +73,7 @@ impl Process {
 
     /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 

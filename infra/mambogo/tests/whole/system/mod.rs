@@ -1,13 +1,12 @@
 //! A whole system of a test's own: database, topics, Redis, catalogue, and real `mambogo` processes that can be
 //! killed, frozen and started again.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 mod audit;
 mod client;
 mod process;
 
-pub use audit::{assert_conserved, violations};
-pub use client::{Answer, Client, order_of};
+pub use audit::assert_conserved;
+pub use client::{Client, order_of};
 pub use process::Process;
 
 use sqlx::Row;
@@ -27,8 +26,7 @@ pub struct System {
 impl System {
     /// Everything but the processes. `settings` are environment variables for all of them.
     pub async fn build(settings: &[(&str, &str)]) -> Self {
-        let (database, topics, redis) =
-            tokio::join!(Database::create(), Topics::create(4), Redis::start());
+        let (database, topics, redis) = tokio::join!(Database::create(), Topics::create(4), Redis::start());
         let mut all: BTreeMap<String, String> = BTreeMap::from([
             ("KAFKA_BROKERS".to_owned(), testbed::kafka_brokers()),
             ("KAFKA_PARTITIONS".to_owned(), "4".to_owned()),
@@ -86,11 +84,13 @@ impl System {
     /// A product with at least `units` in stock.
     pub async fn product(&self, units: i64) -> String {
         let mut connection = self.database.connect("audit").await;
-        let row = sqlx::query("SELECT id::text AS id FROM inventory.products WHERE available >= $1 ORDER BY id LIMIT 1")
-            .bind(units)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let row = sqlx::query(
+            "SELECT id::text AS id FROM inventory.products WHERE available >= $1 ORDER BY id LIMIT 1",
+        )
+        .bind(units)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
         row.get("id")
     }
 

@@ -63,7 +63,8 @@ impl Client {
     pub async fn submit_patiently(&self, key: &str, order: &Value) -> String {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         for _ in 0..600 {
-            let request = self.request(Method::POST, "/api/orders").header("Idempotency-Key", key).json(order);
+            let request =
+                self.request(Method::POST, "/api/orders").header("Idempotency-Key", key).json(order);
             match self.try_send(request).await {
                 Some(answer) if answer.status == 202 => return answer.order_id(),
                 Some(answer) => {

@@ -1,11 +1,8 @@
 //! One order after another down each road there is, from HTTP to its end, on real Kafka, Postgres and Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-mod system;
-
+use crate::system::{System, assert_conserved, order_of};
 use reqwest::Method;
 use serde_json::{Value, json};
-use system::{System, assert_conserved, order_of};
 use testbed::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +41,12 @@ async fn an_order_is_confirmed_and_every_book_agrees() {
     let list = client.get("/api/orders?status=CONFIRMED").await;
     assert_eq!(list.body["items"][0]["orderId"], id.as_str(), "{}", list.body);
     let stock = client.get(&format!("/api/inventory/{}", products[0])).await;
-    assert_eq!((stock.body["sold"].as_i64(), stock.body["held"].as_i64()), (Some(2), Some(0)), "{}", stock.body);
+    assert_eq!(
+        (stock.body["sold"].as_i64(), stock.body["held"].as_i64()),
+        (Some(2), Some(0)),
+        "{}",
+        stock.body
+    );
     all.stop().await;
 }
 
@@ -203,7 +205,8 @@ async fn a_mistake_is_answered_with_its_field_and_what_to_do() {
     }
     let keyless = client.send(client.request(Method::POST, "/api/orders").json(&good)).await;
     assert_eq!(keyless.status, 400, "{}", keyless.body);
-    let nobody = reqwest::Client::new().get(format!("http://{}/api/orders", all.gateway())).send().await.unwrap();
+    let nobody =
+        reqwest::Client::new().get(format!("http://{}/api/orders", all.gateway())).send().await.unwrap();
     assert_eq!(nobody.status(), 401);
     let large = changed("shippingAddress", json!("x".repeat(70_000)));
     assert_eq!(client.submit("large", &large).await.status, 413);

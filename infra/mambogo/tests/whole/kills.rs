@@ -1,8 +1,6 @@
 //! kill -9 at random while orders flow: every accepted order settles, and every book agrees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
-mod system;
-
+use crate::system::{Client, Process, System, assert_conserved, order_of};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     sync::{
@@ -11,7 +9,6 @@ use std::{
     },
     time::Duration,
 };
-use system::{Client, Process, System, assert_conserved, order_of};
 use testbed::{eventually, eventually_within};
 
 const ORDERS: usize = 5_000;
@@ -29,7 +26,11 @@ const METHODS: [&str; 8] = [
 ];
 
 /// Orders at a steady pace; each one's id once it is accepted.
-fn flow(client: Client, products: Vec<String>, accepted: Arc<AtomicUsize>) -> tokio::task::JoinHandle<Vec<String>> {
+fn flow(
+    client: Client,
+    products: Vec<String>,
+    accepted: Arc<AtomicUsize>,
+) -> tokio::task::JoinHandle<Vec<String>> {
     tokio::spawn(async move {
         let mut pace = tokio::time::interval(OVER / u32::try_from(ORDERS).unwrap());
         let mut submits = tokio::task::JoinSet::new();
@@ -75,8 +76,10 @@ async fn kill_again_and_again(
     for kill in 0..KILLS {
         // a random moment of its tenth of the flow
         let moment = ORDERS * kill / KILLS + random.random_range(0..ORDERS / KILLS / 2);
-        eventually_within(OVER * 2, "the flow has come so far", async || accepted.load(Ordering::Relaxed) >= moment)
-            .await;
+        eventually_within(OVER * 2, "the flow has come so far", async || {
+            accepted.load(Ordering::Relaxed) >= moment
+        })
+        .await;
         victim.signal("STOP");
         enough_unsettled(system, accepted, moment).await;
         // thawed for a random instant, so that the kill meets it in the middle of its work
@@ -109,11 +112,12 @@ async fn settle_and_audit(system: &System, ids: Vec<String>) {
     .await
     .unwrap();
     assert_eq!(parked, 0, "nothing was illegal, out of order or unreadable");
-    let known: i64 = sqlx::query_scalar("SELECT count(*) FROM orders.orders WHERE id = ANY ($1::text[]::uuid[])")
-        .bind(&ids)
-        .fetch_one(&mut audit)
-        .await
-        .unwrap();
+    let known: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM orders.orders WHERE id = ANY ($1::text[]::uuid[])")
+            .bind(&ids)
+            .fetch_one(&mut audit)
+            .await
+            .unwrap();
     assert_eq!(known, i64::try_from(ORDERS).unwrap(), "each 202 is an order");
 }
 
@@ -180,7 +184,9 @@ async fn a_frozen_worker_is_refused_by_the_database_when_it_thaws() {
     let second = system.launch(&["work"], &[]);
     let mut ids = Vec::new();
     for n in 0..200 {
-        ids.push(client.submit_patiently(&format!("during-{n}"), &order_of(&products[n % 100], 1, "PAYPAL")).await);
+        ids.push(
+            client.submit_patiently(&format!("during-{n}"), &order_of(&products[n % 100], 1, "PAYPAL")).await,
+        );
     }
     // its group gives it up after the session time-out; the second takes everything over
     for id in &ids {
@@ -189,7 +195,8 @@ async fn a_frozen_worker_is_refused_by_the_database_when_it_thaws() {
     second.is_ready().await;
     frozen.signal("CONT");
     for n in 0..50 {
-        let id = client.submit_patiently(&format!("after-{n}"), &order_of(&products[n], 1, "CREDIT_CARD")).await;
+        let id =
+            client.submit_patiently(&format!("after-{n}"), &order_of(&products[n], 1, "CREDIT_CARD")).await;
         assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
     }
     eventually("the thawed worker is ready again", async || {

@@ -1,0 +1,17 @@
+//! The whole system: real `mambogo` processes on real Kafka, Postgres and Redis. Each test has a database, topics and
+//! a Redis of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a test has nobody else to tell"
+)]
+
+mod buyers;
+mod kills;
+mod rebalance;
+mod road;
+mod system;
+mod trace;
