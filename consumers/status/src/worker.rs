@@ -234,7 +234,6 @@ impl Worker<'_> {
         ::metrics::counter!(metrics::VIEWS, "result" => "written").increment(written.newer);
         ::metrics::counter!(metrics::VIEWS, "result" => "older").increment(written.older);
         ::metrics::histogram!(metrics::WRITE).record(began.elapsed());
-        #[expect(clippy::cast_precision_loss, reason = "a batch has about a thousand records")]
         ::metrics::histogram!(metrics::BATCH).record(batch.records() as f64);
         if let Some(oldest) = batch.oldest() {
             ::metrics::histogram!(metrics::AGE).record(Timestamp(self.clock.now_millis()).since(oldest));
