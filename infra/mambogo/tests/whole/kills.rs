@@ -141,7 +141,7 @@ async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
 async fn a_relay_killed_ten_times_loses_nothing_and_sends_nothing_out_of_order() {
     let system = System::build(&[]).await;
     let edge = system.start(&["serve"]).await;
-    let workers = system.start(&["work"]).await;
+    let _workers = system.start(&["work"]).await;
     let relay = system.start(&["relay"]).await;
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));

@@ -6,6 +6,7 @@ use chassis::settings::Environment;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -53,16 +54,16 @@ async fn our_trace(system: &System, id: &str) -> Vec<Value> {
     trace
 }
 
-/// The same as the Python program reads them.
-async fn their_trace(system: &System, id: &str) -> Vec<Value> {
+/// What the Python program prints.
+async fn python(argument: &str, settings: &BTreeMap<String, String>) -> Vec<Value> {
     let python = Environment::process()
         .text("TEST_PYTHON")
         .expect("TEST_PYTHON names the Python with the packages of infra/local/trace; `make test-stack-up` installs it");
     let output = tokio::process::Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../local/trace/trace.py"))
-        .arg(id)
+        .arg(argument)
         .env_clear()
-        .envs(system.settings())
+        .envs(settings)
         .stdin(Stdio::null())
         .output()
         .await
@@ -116,10 +117,25 @@ async fn one_order_is_traced_through_all_records_by_two_readers() {
     let confirmed = ours.iter().find(|line| record(line) == "OrderConfirmed").unwrap();
     assert_eq!(confirmed["value"]["order"]["status"], "CONFIRMED");
 
-    let theirs = their_trace(&system, &id).await;
+    let theirs = python(&id, system.settings()).await;
     assert_eq!(theirs.len(), ours.len(), "{theirs:#?}");
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs);
     }
     process.stop().await;
+}
+
+/// The bytes that every schema's example has on the wire, read by a library that is not ours.
+#[tokio::test]
+async fn every_golden_example_is_read_by_the_other_reader() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/golden"));
+    let read = python("--golden", &BTreeMap::new()).await;
+    for example in &read {
+        let file = folder.join(example["file"].as_str().unwrap()).with_added_extension("json");
+        let expected: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        for part in ["schema", "record", "value"] {
+            assert_eq!(example[part], expected[part], "{}", file.display());
+        }
+    }
+    assert_eq!(read.len(), schemas::catalogue::ENTRIES.len());
 }

@@ -7,7 +7,7 @@ use testbed::Database;
 pub async fn violations(database: &Database) -> Vec<String> {
     let mut connection = database.connect("audit").await;
     let rows =
-        sqlx::query(include_str!("../../sql/conservation.sql")).fetch_all(&mut connection).await.unwrap();
+        sqlx::query(include_str!("../../../sql/conservation.sql")).fetch_all(&mut connection).await.unwrap();
     rows.iter()
         .map(|row| {
             let subject: Option<uuid::Uuid> = row.get("subject");
