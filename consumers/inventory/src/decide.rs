@@ -80,7 +80,8 @@ fn reserve(
         stored: None,
         queued: false,
     };
-    if hold.outside && is_past(context, &hold) {
+    // the lane's due mark may have come up to now in this transaction: nobody would look for that deadline again
+    if hold.outside && hold.deadline <= context.now {
         books.end(hold, HoldState::Released);
         return Ok(Verdict::Executed);
     }
@@ -95,11 +96,6 @@ fn reserve(
         }
     }
     Ok(Verdict::Executed)
-}
-
-/// A deadline at or below the lane's due mark is past on arrival: nobody would look for it again.
-fn is_past(context: &Context, hold: &Hold) -> bool {
-    context.due_marks.get(&hold.partition).is_some_and(|mark| hold.deadline <= *mark)
 }
 
 fn check(command: &ReserveStock) -> Result<(), Rejection> {

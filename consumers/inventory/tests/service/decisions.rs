@@ -296,11 +296,14 @@ fn a_release_that_comes_before_its_reserve_is_remembered() {
 
 #[test]
 fn a_reserve_that_comes_after_its_deadline_holds_nothing() {
-    let record = from_edge(reserve(1, 0, &[(0, 1)]));
     let tables = Memory::with(&[1]);
-    for (mark, state) in [(DEADLINE.0, HoldState::Released), (DEADLINE.0 - 1, HoldState::Held)] {
-        let mut context = context();
-        context.due_marks.insert(record.partition, Timestamp(mark));
+    for (record, now, state) in [
+        (from_edge(reserve(1, 0, &[(0, 1)])), DEADLINE.0, HoldState::Released),
+        (from_edge(reserve(1, 0, &[(0, 1)])), DEADLINE.0 - 1, HoldState::Held),
+        // an order's deadline is the saga's to watch
+        (delivery(reserve(1, 0, &[(0, 1)])), DEADLINE.0, HoldState::Held),
+    ] {
+        let context = crate::tables::at(Timestamp(now));
         let mut books = tables.load(MANY, std::slice::from_ref(&record));
         decide(&context, &mut books, &record, &mut Out::default()).unwrap();
         assert_eq!(books.holds[&order(1)].state, state);
