@@ -2,6 +2,7 @@
 with it: the Kafka protocol by kafka-python, Avro by fastavro, the schemas by their files.
 
 usage: trace.py ORDER_ID       with KAFKA_BROKERS and TOPIC_PREFIX in the environment
+       trace.py --golden       the golden example of every schema instead, by file name
 
 It joins no group, commits nothing, and ends where the log ended when it began. What it cannot read is an error: a
 trace with a hole is none.
@@ -13,6 +14,7 @@ import json
 import os
 import struct
 import sys
+import time
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,7 +24,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 # What an order passes through, in the order in which records of the same millisecond are shown.
 TOPICS = ["order.commands", "inventory.commands", "payment.commands", "order.events", "payment.events"]
-SCHEMAS = Path(__file__).resolve().parents[3] / "schemas" / "avro"
+SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
 
 ENVELOPE = "mb"
 ENVELOPE_VERSION = 1
@@ -30,7 +32,7 @@ NO_DEADLINE = 2**63 - 1
 PATIENCE_S = 30
 
 
-def main(key: str) -> None:
+def trace(key: str) -> None:
     prefix = os.environ.get("TOPIC_PREFIX", "")
     schemas = Schemas()
     consumer = KafkaConsumer(
@@ -43,9 +45,20 @@ def main(key: str) -> None:
         of_partition = read(consumer, prefix, str(uuid.UUID(key)).encode())
     finally:
         consumer.close()
+
+    def place(record):
+        return record.timestamp, TOPICS.index(record.topic.removeprefix(prefix)), record.partition
+
     # Always the oldest of the partitions' heads; within a partition the log's own order stands.
-    for record in heapq.merge(*of_partition, key=lambda r: (r.timestamp, TOPICS.index(r.topic.removeprefix(prefix)), r.partition)):
-        print(json.dumps(line(record, prefix, schemas), default=plain, ensure_ascii=False))
+    for record in heapq.merge(*of_partition, key=place):
+        say(line(record, prefix, schemas))
+
+
+def golden() -> None:
+    schemas = Schemas()
+    for file in sorted((SCHEMAS / "golden").glob("*.hex")):
+        schema, value = schemas.decode(bytes.fromhex(file.read_text()))
+        say({"file": file.stem, "schema": schema["id"], "record": schema["record"], "value": value})
 
 
 def read(consumer: KafkaConsumer, prefix: str, key: bytes) -> list[list]:
@@ -61,14 +74,14 @@ def read(consumer: KafkaConsumer, prefix: str, key: bytes) -> list[list]:
     consumer.seek_to_beginning(*partitions)
 
     found = {partition: [] for partition in partitions}
-    last_news = datetime.now()
+    last_news = time.monotonic()
     while any(consumer.position(partition) < ends[partition] for partition in partitions):
         news = consumer.poll(timeout_ms=500)
         for partition, records in news.items():
             found[partition] += [r for r in records if r.key == key and r.offset < ends[partition]]
         if news:
-            last_news = datetime.now()
-        elif datetime.now() - last_news > timedelta(seconds=PATIENCE_S):
+            last_news = time.monotonic()
+        elif time.monotonic() - last_news > PATIENCE_S:
             sys.exit(f"no record came for {PATIENCE_S} s, though there are some; are the brokers up?")
     return list(found.values())
 
@@ -77,26 +90,31 @@ class Schemas:
     """The schemas by id. `ids.json` says which file an id stands for."""
 
     def __init__(self) -> None:
-        self._files = json.loads((SCHEMAS / "ids.json").read_text())
+        self._files = json.loads((SCHEMAS / "avro" / "ids.json").read_text())
         self._parsed: dict[int, dict] = {}
 
     def by_id(self, number: int) -> dict:
         if number not in self._parsed:
-            written = json.loads((SCHEMAS / self._files[str(number)]).read_text())
+            written = json.loads((SCHEMAS / "avro" / self._files[str(number)]).read_text())
             self._parsed[number] = fastavro.parse_schema(written)
         return self._parsed[number]
+
+    def decode(self, payload: bytes) -> tuple[dict, dict]:
+        """Schema and value of a payload in the Confluent wire format: magic byte 0, schema id, body."""
+        magic, number = struct.unpack_from(">BI", payload)
+        if magic != 0:
+            raise ValueError(f"the payload begins with byte {magic}, not with 0")
+        schema = self.by_id(number)
+        body = io.BytesIO(payload[5:])
+        value = fastavro.schemaless_reader(body, schema)
+        if left := body.read():
+            raise ValueError(f"{len(left)} bytes are left over")
+        return {"id": number, "record": schema["name"].removeprefix("mambogo.")}, value
 
 
 def line(record, prefix: str, schemas: Schemas) -> dict:
     """One record as `mambogo replay` prints it. Of the body's types, `plain` shows those that JSON lacks."""
-    magic, schema_id = struct.unpack_from(">bI", record.value)
-    if magic != 0:
-        raise ValueError(f"{record.topic}/{record.partition}/{record.offset} is not in the Confluent wire format")
-    schema = schemas.by_id(schema_id)
-    body = io.BytesIO(record.value[5:])
-    value = fastavro.schemaless_reader(body, schema)
-    if body.read():
-        raise ValueError(f"{record.topic}/{record.partition}/{record.offset} has bytes behind its body")
+    schema, value = schemas.decode(record.value)
     return {
         "topic": record.topic.removeprefix(prefix),
         "partition": record.partition,
@@ -105,7 +123,7 @@ def line(record, prefix: str, schemas: Schemas) -> dict:
         "key": record.key.decode(),
         "correlationId": value.get("orderId") or value["order"]["orderId"],
         **envelope(dict(record.headers)[ENVELOPE]),
-        "schema": {"id": schema_id, "record": schema["name"].removeprefix("mambogo.")},
+        "schema": schema,
         "value": value,
     }
 
@@ -132,6 +150,10 @@ def at(millis: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=millis)
 
 
+def say(value: dict) -> None:
+    print(json.dumps(value, default=plain))
+
+
 def plain(value):
     """What JSON has no form for: times as RFC 3339 in UTC with milliseconds, ids as text, bytes as digits."""
     if isinstance(value, datetime):
@@ -146,4 +168,7 @@ def plain(value):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    if sys.argv[1] == "--golden":
+        golden()
+    else:
+        trace(sys.argv[1])

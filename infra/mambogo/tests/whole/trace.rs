@@ -97,8 +97,8 @@ async fn one_order_is_traced_through_all_records_by_two_readers() {
     let client = system.client(&process, "alice").await;
     let product = system.product(2).await;
     // others pass through the same topics and are not in its trace
-    let other = client.submit_patiently("another order", &order_of(&product, 1, "CREDIT_CARD")).await;
-    let id = client.submit_patiently("traced order", &order_of(&product, 1, "CREDIT_CARD")).await;
+    let other = client.submit_patiently("another", &order_of(&product, 1, "CREDIT_CARD")).await;
+    let id = client.submit_patiently("traced", &order_of(&product, 1, "CREDIT_CARD")).await;
     assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
     assert_eq!(client.settled(&other).await["status"], "CONFIRMED");
 
