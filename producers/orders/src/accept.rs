@@ -141,10 +141,11 @@ impl Orders {
             Err(SendError::Unknown(why)) => return Err(unknown(&why)),
         }
         // an acknowledgement alone does not do: while it was on its way, Redis may have forgotten the claim, or been
-        // away, and another body may have been produced before ours
+        // away, and another body may have been produced before ours. The count is read after the acknowledgement and
+        // before the answer is stored: a record counted later is handed over later, and stands behind ours
         let holds = held.proved
-            && self.shared.claims.answer(&held.claim, submit.order_id, submit.body_hash).await == Ok(true)
-            && self.shared.unclaimed.load(Ordering::Acquire) == held.unclaimed;
+            && self.shared.unclaimed.load(Ordering::Acquire) == held.unclaimed
+            && self.shared.claims.answer(&held.claim, submit.order_id, submit.body_hash).await == Ok(true);
         if holds { Ok(Accepted::Now) } else { self.row_decides(submit).await }
     }
 

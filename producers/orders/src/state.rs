@@ -94,7 +94,8 @@ impl Orders {
             positions,
             lookups,
             prices,
-            unclaimed: AtomicU64::new(0),
+            // a life of this gateway before this one may have produced without a claim, and forgotten it
+            unclaimed: AtomicU64::new(1),
             renewed: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::new(()),
         };
