@@ -11,10 +11,12 @@ use std::{
     time::Duration,
 };
 
+type Clients = BTreeMap<&'static str, Arc<BaseConsumer<Asking>>>;
+
 /// One asking client a group; made when first needed.
 #[derive(Clone, Default)]
 pub(crate) struct Committed {
-    clients: Arc<Mutex<BTreeMap<&'static str, Arc<BaseConsumer<Asking>>>>>,
+    clients: Arc<Mutex<Clients>>,
 }
 
 impl Committed {
@@ -60,7 +62,9 @@ impl Committed {
             return Ok(client.clone());
         }
         let mut settings = config.client();
-        settings.set("group.id", format!("{}{group}", config.topic_prefix)).set("enable.auto.commit", "false");
+        settings
+            .set("group.id", format!("{}{group}", config.topic_prefix))
+            .set("enable.auto.commit", "false");
         let made = settings.create_with_context::<_, BaseConsumer<Asking>>(Asking).map_err(unanswered)?;
         let made = Arc::new(made);
         clients.insert(group, made.clone());

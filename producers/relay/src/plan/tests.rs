@@ -1,4 +1,4 @@
-//! The plan alone: bounds, turns, floors, halts. The protocol as a whole is in `tests/protocol.rs`.
+//! The plan alone: bounds, turns, floors, halts. The protocol as a whole is in `tests/relay/protocol.rs`.
 
 use super::*;
 use schemas::{envelope::Envelope, ids::MessageId, time::Timestamp};

@@ -1,15 +1,7 @@
 //! The protocol as a whole, over an in-memory log and table: two relays that send everything, whatever fails or is
 //! reordered, and workers that take last + 1 only. Every record must be taken once, in order.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test has nobody else to tell"
-)]
-
-mod rule;
-
+use crate::rule;
 use proptest::prelude::*;
 use relay::plan::{Destination, Limits, Parcel, Plan, Row, Span};
 use schemas::{

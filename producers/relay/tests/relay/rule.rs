@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where reading of a source began, and the numbers taken from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// The first number.
-    pub first: u64,
+    pub(crate) first: u64,
     /// Place in the log of the record whose floor let the reading begin.
-    pub begun_at: usize,
+    pub(crate) begun_at: usize,
     /// How many were taken: `first`, `first + 1`, …
-    pub count: u64,
+    pub(crate) count: u64,
 }
 
 /// Reads a partition's records in log order. A source without an entry never showed a floor to begin at.
-pub fn read(log: &[Source]) -> BTreeMap<LaneId, Taken> {
+pub(crate) fn read(log: &[Source]) -> BTreeMap<LaneId, Taken> {
     let lanes: BTreeSet<LaneId> = log.iter().map(|source| source.lane).collect();
     lanes.into_iter().filter_map(|lane| Some((lane, read_one(log, lane)?))).collect()
 }
