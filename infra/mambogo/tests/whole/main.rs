@@ -10,6 +10,7 @@
 )]
 
 mod buyers;
+mod idempotency;
 mod kills;
 mod rebalance;
 mod road;

@@ -24,11 +24,6 @@ impl Client {
         Self { base: format!("http://{gateway}"), token: token.to_owned(), http }
     }
 
-    /// The same user at another gateway.
-    pub fn at(&self, gateway: SocketAddr) -> Self {
-        Self { base: format!("http://{gateway}"), ..self.clone() }
-    }
-
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
     }

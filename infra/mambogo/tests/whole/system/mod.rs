@@ -18,7 +18,7 @@ pub const PRODUCTS: u32 = 200;
 
 pub struct System {
     pub database: Database,
-    pub topics: Topics,
+    _topics: Topics,
     pub redis: Redis,
     settings: BTreeMap<String, String>,
 }
@@ -39,7 +39,7 @@ impl System {
             all.insert(format!("{}_DATABASE_URL", role.to_uppercase()), database.url(role));
         }
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let system = Self { database, topics, redis, settings: all };
+        let system = Self { database, _topics: topics, redis, settings: all };
         system.tool(&["seed", "--products", &PRODUCTS.to_string()]).await;
         system
     }

@@ -60,11 +60,6 @@ impl Process {
         }
     }
 
-    /// Whether it runs still.
-    pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
     /// kill -9.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
