@@ -62,3 +62,8 @@ pub(crate) fn database(environment: &Environment, role: &str) -> Secret {
     let local = format!("postgres://mambogo_{role}:mambogo@127.0.0.1:25432/mambogo");
     environment.secret_or(&format!("{}_DATABASE_URL", role.to_uppercase()), &local)
 }
+
+/// Password that new database roles get (`DATABASE_PASSWORD`); the local stack's is known to everybody.
+pub(crate) fn role_password(environment: &Environment) -> Secret {
+    environment.secret_or("DATABASE_PASSWORD", "mambogo")
+}

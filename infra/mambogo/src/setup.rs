@@ -10,12 +10,9 @@ use sqlx::{Connection, PgConnection};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// Password that new roles get (`DATABASE_PASSWORD`); the local stack's is known to everybody.
-const LOCAL_PASSWORD: &str = "mambogo";
-
 pub(crate) async fn migrate(environment: &Environment) -> Outcome {
     let mut connection = admin(environment).await?;
-    let password = environment.secret_or("DATABASE_PASSWORD", LOCAL_PASSWORD);
+    let password = config::role_password(environment);
     migrations::run(&mut connection, password.expose()).await?;
     println!("roles, schemas and tables are up to date");
     Ok(())
