@@ -23,7 +23,6 @@ use std::{
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Puts the layers around `app`, a 404 where nothing matches included.
-#[must_use]
 pub fn around(app: Router) -> Router {
     app.fallback(async || Problem::new(Kind::NotFound, "there is no such path"))
         .layer(middleware::from_fn(surround))
@@ -121,7 +120,6 @@ mod tests {
     use axum::{body::Body, extract::Path, routing::get};
     use tower::ServiceExt;
 
-    #[expect(clippy::panic, reason = "this handler is there to panic")]
     async fn panics() -> &'static str {
         panic!("a secret")
     }
