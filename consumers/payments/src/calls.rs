@@ -75,9 +75,9 @@ pub struct CallLimits {
 }
 
 impl Default for CallLimits {
-    /// 64 at once, 1,024 left running, 10 s.
+    /// 64 at once, 8,192 left running, 10 s.
     fn default() -> Self {
-        Self { concurrency: 64, left_running: 1_024, timeout: Duration::from_secs(10) }
+        Self { concurrency: 64, left_running: 8_192, timeout: Duration::from_secs(10) }
     }
 }
 
@@ -370,3 +370,6 @@ impl Future for InFlight {
         Poll::Ready(Done { effect: self.effect, fresh: self.fresh, counts: self.counts, answer })
     }
 }
+
+#[cfg(test)]
+mod tests;

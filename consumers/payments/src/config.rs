@@ -1,12 +1,6 @@
 //! Settings of payments.
 
-use crate::{
-    calls::CallLimits,
-    handler::Payments,
-    provider::Provider,
-    retry::Retry,
-    sandbox::Sandbox,
-};
+use crate::{calls::CallLimits, handler::Payments, provider::Provider, retry::Retry, sandbox::Sandbox};
 use chassis::settings::{Environment, Secret, SettingError};
 use std::{sync::Arc, time::Duration};
 

@@ -133,7 +133,10 @@ enum News {
 impl Step<'_> {
     fn capture(&mut self, command: &CapturePayment) -> Result<Verdict, Rejection> {
         if command.amount <= 0 {
-            return Err(Rejection::new("amount", format!("capture {} of {}", command.capture_id, command.amount)));
+            return Err(Rejection::new(
+                "amount",
+                format!("capture {} of {}", command.capture_id, command.amount),
+            ));
         }
         match self.rows.books.capture(command.capture_id).cloned() {
             None => self.not_begun(Capture::asked(command, self.now)),
@@ -229,7 +232,12 @@ impl Step<'_> {
         Ok(Verdict::Executed)
     }
 
-    fn declined(&mut self, mut row: Capture, reason: String, outcome: &'static str) -> Result<Verdict, Rejection> {
+    fn declined(
+        &mut self,
+        mut row: Capture,
+        reason: String,
+        outcome: &'static str,
+    ) -> Result<Verdict, Rejection> {
         row.state = CaptureState::Declined;
         row.reason = Some(reason);
         self.changes.says.push(say::declined(row.order_id, row.id, answered_reason(&row))?);
@@ -343,3 +351,6 @@ fn same_order(effect: EffectId, ours: OrderId, theirs: OrderId) -> Result<(), Re
     }
     Err(Rejection::new("order_mismatch", format!("{effect} belongs to order {ours}, not to {theirs}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,11 +117,7 @@ impl Service for Payments {
         tally.publish();
     }
 
-    async fn is_due(
-        &self,
-        connection: &mut PgConnection,
-        lanes: &[(i32, Timestamp)],
-    ) -> sqlx::Result<bool> {
+    async fn is_due(&self, connection: &mut PgConnection, lanes: &[(i32, Timestamp)]) -> sqlx::Result<bool> {
         let partitions: Vec<i32> = lanes.iter().map(|(partition, _)| *partition).collect();
         store::is_due(connection, &partitions).await
     }

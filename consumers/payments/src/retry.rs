@@ -70,7 +70,8 @@ impl Retry {
 /// SplitMix64's finaliser (Steele, Lea, Flood 2014) over the id's bits and the attempt.
 fn jitter(effect: EffectId, attempt: i32) -> u64 {
     let (high, low) = effect.0.as_u64_pair();
-    let mut z = high ^ low.rotate_left(32) ^ u64::from(attempt.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut z =
+        high ^ low.rotate_left(32) ^ u64::from(attempt.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

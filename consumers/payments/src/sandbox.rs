@@ -68,7 +68,9 @@ impl Behaviour {
             Self::Decline => None,
             Self::Timeout => Some(2),
             Self::Flaky => Some(failures(amount) + 1),
-            Self::Approve | Self::Slow | Self::TimeoutCharged | Self::RefundFlaky | Self::RefundFails => Some(1),
+            Self::Approve | Self::Slow | Self::TimeoutCharged | Self::RefundFlaky | Self::RefundFails => {
+                Some(1)
+            }
         }
     }
 
@@ -117,12 +119,8 @@ impl Sandbox {
     /// # Errors
     /// When the URL does not read.
     pub fn connect(url: &str, connections: u32) -> sqlx::Result<Self> {
-        let limits = PoolLimits {
-            max: connections,
-            min: 0,
-            acquire: Duration::from_secs(2),
-            ..PoolLimits::default()
-        };
+        let limits =
+            PoolLimits { max: connections, min: 0, acquire: Duration::from_secs(2), ..PoolLimits::default() };
         let pool = chassis::postgres::pool(url, "mambogo-sandbox", SessionLimits::WORKER, limits)?;
         Ok(Self { ledger: Ledger::new(pool) })
     }
@@ -134,9 +132,10 @@ impl Sandbox {
         requests
             .iter()
             .map(|request| match &charged {
-                Ok(charges) => charges
-                    .get(&request.key)
-                    .map_or_else(|| Outcome::unknown("sandbox: no such entry"), |charge| answer(request, charge)),
+                Ok(charges) => charges.get(&request.key).map_or_else(
+                    || Outcome::unknown("sandbox: no such entry"),
+                    |charge| answer(request, charge),
+                ),
                 Err(why) => Outcome::unknown(why.clone()),
             })
             .collect()
@@ -221,8 +220,7 @@ fn answer(request: &CaptureRequest, charge: &Charge) -> Outcome {
     if !charge.is_of(request) {
         return Outcome::unknown("sandbox: the key was used for another charge");
     }
-    let silence =
-        Behaviour::of(&request.method).and_then(|b| b.silence(request.amount.amount, charge.calls));
+    let silence = Behaviour::of(&request.method).and_then(|b| b.silence(request.amount.amount, charge.calls));
     match silence {
         Some(why) => Outcome::unknown(why),
         None => standing(request, charge),

@@ -6,9 +6,7 @@ use crate::books::{Capture, Refund};
 use harness::record::{Outgoing, Rejection};
 use schemas::{
     ids::{EffectId, OrderId, message_id},
-    messages::{
-        CaptureSettled, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled, ResumeEffect,
-    },
+    messages::{CaptureSettled, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled, ResumeEffect},
     time::Timestamp,
 };
 

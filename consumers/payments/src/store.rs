@@ -279,11 +279,7 @@ pub struct Due {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn take_due_in_tx(
-    tx: &mut PgConnection,
-    partition: i32,
-    now: Timestamp,
-) -> sqlx::Result<Vec<Due>> {
+pub async fn take_due_in_tx(tx: &mut PgConnection, partition: i32, now: Timestamp) -> sqlx::Result<Vec<Due>> {
     let rows = sqlx::query(
         "DELETE FROM deferred
          WHERE effect_id IN (SELECT effect_id FROM deferred WHERE partition = $1 AND due_at <= $2
@@ -353,9 +349,10 @@ where
     T: FromStr,
     T::Err: ToString,
 {
-    row.try_get::<&str, _>(column)?
-        .parse()
-        .map_err(|error: T::Err| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.to_string().into() })
+    row.try_get::<&str, _>(column)?.parse().map_err(|error: T::Err| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.to_string().into(),
+    })
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
@@ -372,5 +369,9 @@ fn millis(time: DateTime<Utc>) -> Timestamp {
 }
 
 fn all_found(found: u64, wanted: usize) -> sqlx::Result<()> {
-    if usize::try_from(found).is_ok_and(|found| found == wanted) { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    if usize::try_from(found).is_ok_and(|found| found == wanted) {
+        Ok(())
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
 }

@@ -1,8 +1,6 @@
 //! What a batch did, counted once it is committed.
 
-use crate::metrics::{
-    CAPTURES_TOTAL, DEFERRED_TOTAL, PROCESSING_SECONDS, REFUNDS_TOTAL, UNKNOWN_TOTAL,
-};
+use crate::metrics::{CAPTURES_TOTAL, DEFERRED_TOTAL, PROCESSING_SECONDS, REFUNDS_TOTAL, UNKNOWN_TOTAL};
 use metrics::{counter, histogram};
 use schemas::ids::{EffectId, OrderId};
 use std::time::Duration;

@@ -99,14 +99,19 @@ impl Provider {
         let charge = self.charges.get(&request.capture).cloned().unwrap_or_default();
         assert_eq!(charge.moved, 1, "a refund of a charge that is there");
         let given_back = self.given_back(request.capture);
-        let is_first_key = !self.refunds.iter().any(|(key, (of, entry))| {
-            *of == request.capture && *key != request.key && entry.declined
-        });
+        let is_first_key = !self
+            .refunds
+            .iter()
+            .any(|(key, (of, entry))| *of == request.capture && *key != request.key && entry.declined);
         let (_, entry) = self.refunds.entry(request.key).or_insert((request.capture, Entry::default()));
         assert!(entry.calls == 0 || entry.amount == request.amount.amount, "one key, one request");
         entry.amount = request.amount.amount;
         entry.calls += 1;
-        if entry.moved == 0 && !entry.declined && entry.calls > script.refund_unknowns / 2 && !script.refund_never {
+        if entry.moved == 0
+            && !entry.declined
+            && entry.calls > script.refund_unknowns / 2
+            && !script.refund_never
+        {
             if script.refund_refuses && is_first_key {
                 entry.declined = true;
             } else {

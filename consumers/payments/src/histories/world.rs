@@ -185,7 +185,7 @@ impl World {
             Ask::Capture { request, .. } => {
                 let row = &self.captures[&request.key];
                 assert_ne!(row.state, CaptureState::Waiting, "called what may still expire: {row:?}");
-                assert_eq!(row.first_called_at.is_some(), true, "called without a trace: {row:?}");
+                assert!(row.first_called_at.is_some(), "called without a trace: {row:?}");
                 assert!(row.first_called_at < Some(row.deadline), "begun past its deadline: {row:?}");
             }
             Ask::Refund { .. } => {
@@ -239,7 +239,8 @@ impl World {
 
     fn send_what_is_due(&mut self) {
         let now = self.now;
-        let due: Vec<_> = self.deferred.iter().filter(|(_, d)| d.due_at <= now).map(|(id, d)| (*id, d.clone())).collect();
+        let due: Vec<_> =
+            self.deferred.iter().filter(|(_, d)| d.due_at <= now).map(|(id, d)| (*id, d.clone())).collect();
         for (effect, deferral) in due {
             self.deferred.remove(&effect);
             let outgoing = say::resume(deferral.order_id, effect, deferral.due_at).unwrap();
@@ -253,7 +254,13 @@ impl World {
             partition: 3,
             offset: i64::try_from(offset).unwrap(),
             key: Uuid::nil(),
-            envelope: Envelope { message, causation: message, occurred_at: self.now, deadline: None, source: None },
+            envelope: Envelope {
+                message,
+                causation: message,
+                occurred_at: self.now,
+                deadline: None,
+                source: None,
+            },
             command: self.log[offset].clone(),
             traceparent: None,
         }
@@ -295,7 +302,8 @@ impl World {
 
     /// In the end books and provider agree, and whoever asked was answered, one way.
     pub(super) fn check_end(&self, id: EffectId) {
-        let asked = self.log.iter().any(|c| matches!(c, PaymentCommand::CapturePayment(c) if c.capture_id == id));
+        let asked =
+            self.log.iter().any(|c| matches!(c, PaymentCommand::CapturePayment(c) if c.capture_id == id));
         let undone = self.log.iter().any(|c| match c {
             PaymentCommand::VoidCapture(c) => c.capture_id == id,
             _ => false,
@@ -335,7 +343,10 @@ impl World {
         }
         // a refund that failed for good may have been done: the human's first look finds out
         let given_back = self.provider.given_back(row.id);
-        assert!(given_back >= row.refunded && given_back <= row.refunded + row.refunding, "{row:?} {of_it:?}");
+        assert!(
+            given_back >= row.refunded && given_back <= row.refunded + row.refunding,
+            "{row:?} {of_it:?}"
+        );
         if undone && row.state == CaptureState::Captured {
             assert_eq!(row.left(), 0, "a void leaves nothing: {row:?} {of_it:?}");
             assert!(

@@ -77,7 +77,8 @@ impl Ledger {
         requests: &[CaptureRequest],
     ) -> sqlx::Result<BTreeMap<EffectId, Charge>> {
         let by_key: BTreeMap<Uuid, &CaptureRequest> = requests.iter().map(|r| (r.key.0, r)).collect();
-        let column = |of: fn(&CaptureRequest) -> Uuid| -> Vec<Uuid> { by_key.values().map(|r| of(r)).collect() };
+        let column =
+            |of: fn(&CaptureRequest) -> Uuid| -> Vec<Uuid> { by_key.values().map(|r| of(r)).collect() };
         let text = |of: fn(&CaptureRequest) -> &str| -> Vec<String> {
             by_key.values().map(|r| of(r).to_owned()).collect()
         };
@@ -141,12 +142,11 @@ impl Ledger {
     pub(super) async fn refund(&self, request: &RefundRequest) -> sqlx::Result<RefundEntry> {
         let mut tx = self.pool.begin().await?;
         // the charge is locked first: refunds of one charge come one after the other
-        let charged = sqlx::query(
-            "SELECT amount, currency, method, state FROM charges WHERE key = $1 FOR UPDATE",
-        )
-        .bind(request.capture.0)
-        .fetch_optional(&mut *tx)
-        .await?;
+        let charged =
+            sqlx::query("SELECT amount, currency, method, state FROM charges WHERE key = $1 FOR UPDATE")
+                .bind(request.capture.0)
+                .fetch_optional(&mut *tx)
+                .await?;
         let mut entry = count_refund_in_tx(&mut tx, request).await?;
         let refunded_on = match &charged {
             Some(row) if row.try_get::<&str, _>("state")? == "CHARGED" => {
@@ -242,9 +242,8 @@ fn refund(row: &PgRow) -> sqlx::Result<RefundEntry> {
 }
 
 fn money(row: &PgRow) -> sqlx::Result<Money> {
-    let currency: Currency = row
-        .try_get::<&str, _>("currency")?
-        .parse()
-        .map_err(|error| sqlx::Error::ColumnDecode { index: "currency".to_owned(), source: Box::new(error) })?;
+    let currency: Currency = row.try_get::<&str, _>("currency")?.parse().map_err(|error| {
+        sqlx::Error::ColumnDecode { index: "currency".to_owned(), source: Box::new(error) }
+    })?;
     Ok(Money::new(row.try_get("amount")?, currency))
 }
