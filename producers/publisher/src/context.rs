@@ -15,7 +15,7 @@ use rdkafka::{
 };
 use schemas::topics::Topic;
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Instant,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -38,11 +38,14 @@ pub(crate) struct Context {
     pub(crate) meters: Meters,
     /// An error was reported since the producer was last looked at: it may have been a fatal one.
     pub(crate) troubled: AtomicBool,
+    /// Records handed over and not reported on. librdkafka's own count has its other events in it.
+    pub(crate) open: AtomicUsize,
 }
 
 impl Context {
     fn settle(&self, receipt: Receipt, outcome: Result<Delivered, PublishError>) {
         self.meters.queued.decrement(1.0);
+        self.open.fetch_sub(1, Ordering::Relaxed);
         match &outcome {
             Ok(_) => {
                 self.meters.delivered(receipt.topic);

@@ -13,7 +13,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -26,7 +26,8 @@ pub(crate) struct Generation {
 
 impl Generation {
     pub(crate) fn start(config: &PublisherConfig, meters: &Meters) -> Result<Self, PublishError> {
-        let context = Context { meters: meters.clone(), troubled: AtomicBool::new(false) };
+        let context =
+            Context { meters: meters.clone(), troubled: AtomicBool::new(false), open: AtomicUsize::new(0) };
         let producer = config
             .producer()
             .create_with_context::<_, ThreadedProducer<Context>>(context)
@@ -50,8 +51,12 @@ impl Generation {
             outbound = outbound.headers(headers(record));
         }
         let producer = self.producer.as_ref().ok_or_else(gone)?;
+        let context = producer.client().context();
+        // before the hand-over: the report may come before this thread goes on
+        context.open.fetch_add(1, Ordering::Relaxed);
         producer.send(outbound).map_err(|(error, _)| {
-            producer.client().context().troubled.store(true, Ordering::Release);
+            context.open.fetch_sub(1, Ordering::Relaxed);
+            context.troubled.store(true, Ordering::Release);
             error::at_send(&error)
         })
     }
@@ -75,7 +80,7 @@ impl Generation {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.producer.as_ref().map_or(0, |p| usize::try_from(p.in_flight_count()).unwrap_or(0))
+        self.producer.as_ref().map_or(0, |p| p.client().context().open.load(Ordering::Relaxed))
     }
 
     /// Blocks until all is reported on, or `deadline`.
