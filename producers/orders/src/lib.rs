@@ -16,6 +16,7 @@ mod prices;
 mod proof;
 mod read;
 mod request;
+mod scripts;
 mod state;
 mod watch;
 

@@ -174,7 +174,7 @@ impl Stage {
         });
         let parts = OrdersParts {
             config: OrdersConfig {
-                lease: Duration::from_millis(300),
+                lease: Duration::from_millis(1_500),
                 row_patience: Duration::from_millis(600),
                 absence_patience: Duration::from_millis(600),
                 ..OrdersConfig::from_environment(&Environment::of([])).unwrap()
