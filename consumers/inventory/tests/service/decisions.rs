@@ -1,12 +1,17 @@
 //! One record at a time: each answer, each refusal, each repeat.
 
 use crate::memory::{
-    DEADLINE, Memory, NOW, adjust, context, delivery, from_edge, order, product, reserve, settle, walk,
+    DEADLINE, Memory, NOW, adjust, context, delivery, from_edge, order, product, reserve, settle, walk, walks,
 };
 use harness::record::{Out, Record, Verdict};
 use harness::service::Service;
 use inventory_worker::{
-    InventoryService, books::Books, decide::decide, hold::HoldState, need::Need, walk::finish,
+    InventoryService,
+    books::Books,
+    decide::decide,
+    hold::{HoldState, Place},
+    need::Need,
+    walk::finish,
 };
 use schemas::{
     envelope::EnvelopeError,
@@ -250,6 +255,40 @@ fn a_restock_serves_the_queue() {
     assert!(said[0].causation.is_some());
 }
 
+/// One unit for each of a queue that is longer than what one batch looks at.
+fn a_long_queue() -> Memory {
+    let mut tables = Memory::with(&[4]);
+    let queue: Vec<_> = (2..6).map(|n| delivery(reserve(n, i64::from(n), &[(0, 1)]))).collect();
+    tables.run(MANY, &[delivery(reserve(1, 0, &[(0, 4)]))]);
+    tables.run(MANY, &queue);
+    tables
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_who_was_not_read() {
+    let mut tables = a_long_queue();
+    let (_, said) =
+        tables.run(2, &[delivery(settle(1, Settlement::Released)), delivery(reserve(9, 9, &[(0, 1)]))]);
+    assert_eq!(answers(&said), [OrderCommand::from(StockReserved { order_id: order(2) })]);
+    assert_eq!(walks(&said), [product(0)]);
+    tables.settle_down(2, &[delivery(walk(product(0)))]);
+    assert_eq!((tables.state(5), tables.state(9)), (Some(HoldState::Held), Some(HoldState::Waiting)));
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_a_walk_that_is_under_way() {
+    let mut tables = a_long_queue();
+    tables.run(2, &[delivery(settle(1, Settlement::Released))]);
+    let (_, said) = tables.run(MANY, &[delivery(reserve(9, 9, &[(0, 1)]))]);
+    assert_eq!(said, [], "it is left to the walk, which has its command");
+    // units that come back meanwhile set it to the head, and send nothing either
+    let (_, said) = tables.run(MANY, &[delivery(settle(2, Settlement::Released))]);
+    assert_eq!((answers(&said), walks(&said)), (vec![], vec![]));
+    assert_eq!(tables.products[&product(0)].cursor, Some(Place::HEAD));
+    tables.settle_down(2, &[delivery(walk(product(0)))]);
+    assert_eq!((tables.state(5), tables.state(9)), (Some(HoldState::Held), Some(HoldState::Held)));
+}
+
 #[test]
 fn a_walk_that_nobody_asked_for_does_nothing() {
     let mut tables = Memory::with(&[1]);
@@ -317,8 +356,8 @@ fn a_cursor_without_a_cause_halts() {
     books.make_known(product(0));
     let known = books.products.get_mut(&product(0)).unwrap();
     known.now.available = 1;
-    known.now.cursor = Some(inventory_worker::hold::Place::HEAD);
-    known.unread.from = Some(inventory_worker::hold::Place::HEAD);
+    known.now.cursor = Some(Place::HEAD);
+    known.unread.from = Some(Place::HEAD);
     let rejection = finish(&context(), &mut books, &mut Out::default()).unwrap_err();
     assert_eq!(rejection.cause, "walk_without_cause");
 }

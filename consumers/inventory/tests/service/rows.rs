@@ -132,7 +132,7 @@ async fn an_adjustment_under_one_id_in_two_lanes_counts_once() {
     assert_eq!(everything(&mut one).await.products[&product(0)].available, 0);
 }
 
-/// Updates of `table` in this transaction so far, and how many of them were HOT.
+/// Updates of `table` on this connection so far, and how many of them were HOT.
 async fn updates(connection: &mut PgConnection, table: &str) -> (i64, i64) {
     let row = sqlx::query(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables
@@ -157,17 +157,21 @@ async fn every_change_of_a_row_is_a_hot_update() {
         .map(|n| delivery(reserve(n, i64::from(n), &[(u8::try_from(n % 50).unwrap(), 1)])))
         .collect();
     run(&mut connection, &service, &asking).await;
-    // every fifth hold comes back and goes to a waiter, the others are sold
+    // a quarter comes back and goes to those who wait, the rest is sold
     for (range, outcome) in [(0..500, Settlement::Released), (500..2_000, Settlement::Sold)] {
         let batch: Vec<_> = range.map(|n| delivery(settle(n, outcome))).collect();
+        // what the batch before left behind is pruned in passing, unless a transaction of another test is open
+        database.connect_admin().await.execute("VACUUM inventory.products, inventory.holds").await.unwrap();
         let mut tx = connection.begin().await.unwrap();
+        let before = [updates(&mut tx, "products").await, updates(&mut tx, "holds").await];
         let mut books = service.load_in_tx(&mut tx, &context(), &batch, &()).await.unwrap();
         crate::tables::decide(&service, &mut books, &batch);
         service.save_in_tx(&mut tx, &context(), books).await.unwrap();
-        for (table, rows) in [("products", 50), ("holds", batch.len())] {
-            let (all, hot) = updates(&mut tx, table).await;
-            assert!(all >= i64::try_from(rows).unwrap(), "{table}: {all}");
-            assert_eq!(hot, all, "{table}: {hot} of {all} updates were HOT");
+        let after = [updates(&mut tx, "products").await, updates(&mut tx, "holds").await];
+        for ((was, now), rows) in before.into_iter().zip(after).zip([50, batch.len()]) {
+            let (all, hot) = (now.0 - was.0, now.1 - was.1);
+            assert!(all >= i64::try_from(rows).unwrap(), "{all} updates of {rows} rows");
+            assert_eq!(hot, all, "{hot} of {all} updates were HOT");
         }
         tx.commit().await.unwrap();
     }
@@ -240,9 +244,10 @@ async fn a_long_queue_is_read_by_its_bound() {
     for outcome in [Settlement::Released, Settlement::Sold] {
         let batch: Vec<_> = (0..20).map(|n| delivery(settle(n, outcome))).collect();
         let mut tx = connection.begin().await.unwrap();
+        let before = waiters_read(&mut tx).await;
         service.load_in_tx(&mut tx, &context(), &batch, &()).await.unwrap();
-        let read = waiters_read(&mut tx).await;
-        assert!((10..=30).contains(&read), "{outcome:?}: {read} waiters were read in two times five");
+        let read = waiters_read(&mut tx).await - before;
+        assert!((10..=20).contains(&read), "{outcome:?}: {read} waiters were read in two times five");
         tx.rollback().await.unwrap();
     }
 }
