@@ -33,21 +33,6 @@ impl Parted {
         Self { system, edge, orders, _others: others }
     }
 
-    async fn metric(&self, name: &str) -> Option<f64> {
-        let page = reqwest::get(format!("http://{}/metrics", self.edge.management())).await.unwrap();
-        let page = page.text().await.unwrap();
-        let line = page.lines().find(|line| line.split([' ', '{']).next() == Some(name))?;
-        line.rsplit(' ').next()?.parse().ok()
-    }
-
-    /// Waits until the edge answers 202 without a row: a miss in Redis is a proof.
-    async fn is_proved(&self) {
-        eventually_within(Duration::from_secs(60), "a miss in Redis is a proof", async || {
-            self.metric("mambogo_orders_claims_proved").await == Some(1.0)
-        })
-        .await;
-    }
-
     async fn resume_orders(&mut self) {
         self.orders = Some(self.system.start(&["work", "orders"]).await);
     }
@@ -124,9 +109,7 @@ async fn lose_redis_while_no_row_exists(loss: Loss) {
     let client = parted.system.client(&parted.edge, "alice").await;
     let product = parted.system.product(100).await;
     let (mine, other) = (order_of(&product, 1, "CREDIT_CARD"), order_of(&product, 2, "CREDIT_CARD"));
-    let first = client.submit_patiently("warm", &mine).await;
-    client.settled(&first).await;
-    parted.is_proved().await;
+    parted.system.is_proved(&parted.edge).await;
 
     // no worker: what is accepted now has no row
     parted.orders.take().unwrap().kill();
@@ -184,7 +167,10 @@ async fn lose_redis_while_no_row_exists(loss: Loss) {
     assert!(rows.contains(&(id.clone(), 1)), "the body of the 202: {rows:?}");
     assert_conserved(&parted.system.database).await;
     // and the quick road comes back by itself
-    parted.is_proved().await;
+    eventually_within(Duration::from_secs(60), "a miss in Redis is a proof again", async || {
+        parted.edge.metric("mambogo_orders_claims_proved").await == Some(1.0)
+    })
+    .await;
     let quick = client.submit("after", &mine).await;
     assert_eq!(quick.status, 202, "{}", quick.body);
     eventually("it settles", async || client.order(&quick.order_id()).await["status"] == "CONFIRMED").await;

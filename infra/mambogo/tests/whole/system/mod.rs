@@ -10,7 +10,7 @@ pub use client::{Client, order_of};
 pub use process::Process;
 
 use sqlx::Row;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use testbed::{Database, Redis, Topics};
 
 /// Products in a test's catalogue.
@@ -79,6 +79,18 @@ impl System {
         }
         let token = self.tool(&arguments).await;
         Client::new(process.gateway(), token.trim())
+    }
+
+    /// Submits one order through `edge`, and waits until the edge answers 202 before there is a row: a miss in Redis
+    /// is a proof from then on.
+    pub async fn is_proved(&self, edge: &Process) {
+        let client = self.client(edge, "warm").await;
+        let id = client.submit_patiently("warm", &order_of(&self.product(100).await, 1, "CREDIT_CARD")).await;
+        client.settled(&id).await;
+        testbed::eventually_within(Duration::from_secs(60), "a miss in Redis is a proof", async || {
+            edge.metric("mambogo_orders_claims_proved").await == Some(1.0)
+        })
+        .await;
     }
 
     /// A product with at least `units` in stock.

@@ -60,6 +60,14 @@ impl Process {
         }
     }
 
+    /// The value of a metric without labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let page =
+            reqwest::get(format!("http://{}/metrics", self.management)).await.ok()?.text().await.ok()?;
+        let line = page.lines().find(|line| line.split([' ', '{']).next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
