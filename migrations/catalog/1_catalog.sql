@@ -20,6 +20,6 @@ CREATE TABLE products (
 );
 CREATE INDEX products_active_category ON products (is_active, category_id) WHERE is_active;
 CREATE INDEX products_price_stock ON products (price, stock_quantity) WHERE is_active AND stock_quantity > 0;
-CREATE INDEX products_updated ON products (updated_at);
+CREATE INDEX products_updated ON products (updated_at, id);
 
 GRANT SELECT ON categories, products TO mambogo_edge;

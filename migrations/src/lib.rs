@@ -123,6 +123,8 @@ pub fn fingerprint() -> String {
         .flat_map(|migrator| migrator.iter())
         .flat_map(|migration| migration.checksum.iter())
         // FNV-1a, 64 bits (draft-eastlake-fnv): no secret, only a name
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{sum:016x}")
 }

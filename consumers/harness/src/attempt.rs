@@ -2,7 +2,6 @@
 //! or not at all.
 
 use crate::{
-    config::WorkerConfig,
     judge::{Batch, Judgement, Place},
     lane::{Intake, Lane},
     record::{Out, Record, Rejection},
@@ -18,7 +17,6 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) struct Attempt<'a, S: Service> {
     pub(crate) service: &'a S,
     pub(crate) set: LaneSet,
-    pub(crate) config: &'a WorkerConfig,
     pub(crate) partitions: i32,
     /// Every lane this owner holds.
     pub(crate) lanes: &'a BTreeMap<i32, Lane>,
@@ -145,7 +143,7 @@ impl<S: Service> Attempt<'_, S> {
         match self.intend_in_tx(&mut tx, partitions, batch).await {
             Ok(intents) => {
                 tx.commit().await?;
-                Ok(self.service.call(intents, self.config.call_budget).await)
+                Ok(self.service.call(intents).await)
             }
             Err(trouble) => Err(roll_back(tx, trouble).await),
         }

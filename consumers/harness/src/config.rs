@@ -22,8 +22,6 @@ pub struct WorkerConfig {
     /// How long a batch that is not full waits for more, from its first record (`WORKER_BATCH_AGE`); zero takes what
     /// is there. Batches grow by themselves while the previous one commits.
     pub batch_age: Duration,
-    /// Budget of a batch's calls to the outside (`WORKER_CALL_BUDGET`).
-    pub call_budget: Duration,
     /// How often due work is looked for (`WORKER_DUE_TICK`).
     pub due_tick: Duration,
     /// Most bytes that may wait in the outboxes of this worker's lanes before it pauses.
@@ -46,7 +44,6 @@ impl WorkerConfig {
             batch_records: environment.parse_or("WORKER_BATCH_RECORDS", "a number of records", 2_000)?,
             batch_bytes: environment.parse_or("WORKER_BATCH_BYTES", "a number of bytes", 4 << 20)?,
             batch_age: environment.duration_or("WORKER_BATCH_AGE", Duration::ZERO)?,
-            call_budget: environment.duration_or("WORKER_CALL_BUDGET", Duration::from_millis(250))?,
             due_tick: environment.duration_or("WORKER_DUE_TICK", Duration::from_millis(200))?,
             outbox_bytes: environment.parse_or("WORKER_OUTBOX_BYTES", "a number of bytes", 64 << 20)?,
             outbox_age: environment.duration_or("WORKER_OUTBOX_AGE", Duration::from_secs(30))?,

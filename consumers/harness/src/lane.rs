@@ -28,7 +28,7 @@ pub enum Heard {
     Unproved {
         /// The lowest number it has shown.
         lowest: u64,
-        /// Where that record lies.
+        /// Where the first record that was refused lies.
         offset: i64,
     },
 }
@@ -56,8 +56,8 @@ pub enum Intake {
     Hole,
     /// Offsets are missing before it: seek back to the position once, and believe the jump if it is still there.
     Gap,
-    /// The source has proved that nothing below its lowest number will come: the position is put back to where that
-    /// record lies, and reading goes on from there.
+    /// The source has proved that nothing below its lowest number will come: the position is put back to where its
+    /// first refused record lies, and reading goes on from there.
     Reread,
 }
 
@@ -132,14 +132,22 @@ impl Lane {
             }
             Some(Heard::Unproved { lowest, offset: first }) if n >= lowest => {
                 if floor + 1 >= lowest {
-                    // what lay between was refused; it is read again from the lowest number on
+                    // what lay between was refused; it is read again
                     self.next_offset = first;
                     (Heard::Sequence { last: lowest - 1, hole: None }, Intake::Reread)
                 } else {
                     (Heard::Unproved { lowest, offset: first }, Intake::Hole)
                 }
             }
+            Some(Heard::Unproved { offset: first, .. }) if nothing_below_is_missing => {
+                // its successors were refused before it and may never come again: they are read again after it
+                self.next_offset = first;
+                (Heard::Sequence { last: n, hole: None }, Intake::Take)
+            }
             _ if nothing_below_is_missing => (Heard::Sequence { last: n, hole: None }, Intake::Take),
+            Some(Heard::Unproved { offset: first, .. }) => {
+                (Heard::Unproved { lowest: n, offset: first }, Intake::Hole)
+            }
             _ => (Heard::Unproved { lowest: n, offset }, Intake::Hole),
         };
         self.heard.insert(lane, heard);
@@ -247,10 +255,24 @@ mod tests {
         assert_eq!(lane.intake(2, from(6, 4)), Intake::Hole, "6 is the lowest now, 5 is not proved");
         assert_eq!(lane.intake(3, from(7, 4)), Intake::Hole);
         assert_eq!(lane.intake(4, from(8, 5)), Intake::Reread);
-        assert_eq!(lane.next_offset, 2);
+        assert_eq!(lane.next_offset, 0);
+        assert_eq!(lane.intake(0, from(7, 4)), Intake::Hole);
+        assert_eq!(lane.intake(1, from(8, 4)), Intake::Hole);
         assert_eq!(lane.intake(2, from(6, 4)), Intake::Take);
         assert_eq!(lane.intake(3, from(7, 4)), Intake::Take);
         assert_eq!(lane.intake(4, from(8, 5)), Intake::Take);
+    }
+
+    #[test]
+    fn a_number_that_comes_after_its_refused_successors_is_taken_and_they_are_read_again() {
+        let mut lane = lane();
+        // the first copy of 1 has expired; 2 was sent behind it, and 1 once more behind 2
+        assert_eq!(lane.intake(0, from(2, 0)), Intake::Hole);
+        assert_eq!(lane.intake(1, from(1, 0)), Intake::Take);
+        assert_eq!(lane.next_offset, 0);
+        assert_eq!(lane.intake(0, from(2, 0)), Intake::Take);
+        assert_eq!(lane.intake(1, from(1, 0)), Intake::Repeat);
+        assert_eq!(lane.intake(2, from(3, 2)), Intake::Take);
     }
 
     proptest! {

@@ -7,14 +7,15 @@
 use crate::record::{Delivery, Out, Record, Rejection, Verdict};
 use schemas::{time::Timestamp, topics::Topic};
 use sqlx::PgConnection;
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future};
 
 /// What a service may know of its batch beside the records.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The database's time in this transaction, in whole milliseconds, rounded down.
     pub now: Timestamp,
-    /// Due mark of each lane in the batch, by partition: a deadline at or below it is past.
+    /// Due mark of each lane, by partition, as it was before this batch: a deadline at or below it is past, and so is
+    /// one at or below `now`. Whoever compares with the mark alone would miss what falls due in this very batch.
     pub due_marks: BTreeMap<i32, Timestamp>,
 }
 
@@ -58,12 +59,8 @@ pub trait Service: Send + Sync + 'static {
         async { Ok(Self::Intents::default()) }
     }
 
-    /// Makes the calls, no transaction open, bounded by `budget` in all.
-    fn call(
-        &self,
-        _intents: Self::Intents,
-        _budget: Duration,
-    ) -> impl Future<Output = Self::Outcomes> + Send {
+    /// Makes the calls, no transaction open, within a budget of the service's own: the lanes wait for it.
+    fn call(&self, _intents: Self::Intents) -> impl Future<Output = Self::Outcomes> + Send {
         async { Self::Outcomes::default() }
     }
 

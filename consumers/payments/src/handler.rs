@@ -35,10 +35,15 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// The service, calling `provider`. `budget` bounds the calls of one batch, below what the machine allows.
+    /// The service, calling `provider`. `budget` bounds the calls of one batch.
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>, limits: CallLimits, retry: Retry, budget: Duration) -> Self {
         Self { caller: Caller::new(provider, limits), retry, budget }
+    }
+
+    /// Makes a batch's calls within another budget than the service's own.
+    pub async fn call_within(&self, intents: Vec<Intent>, budget: Duration) -> Outcomes {
+        self.caller.call(intents, budget).await
     }
 }
 
@@ -82,8 +87,8 @@ impl Service for Payments {
         Ok(intents)
     }
 
-    async fn call(&self, intents: Vec<Intent>, budget: Duration) -> Outcomes {
-        self.caller.call(intents, budget.min(self.budget)).await
+    async fn call(&self, intents: Vec<Intent>) -> Outcomes {
+        self.call_within(intents, self.budget).await
     }
 
     async fn load_in_tx(

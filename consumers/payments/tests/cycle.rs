@@ -76,7 +76,7 @@ impl Worker {
         let context = Self::context(&mut tx, self.ahead).await;
         let intents = self.service.intend_in_tx(&mut tx, &context, batch).await.unwrap();
         tx.commit().await.unwrap();
-        self.service.call(intents, self.budget).await
+        self.service.call_within(intents, self.budget).await
     }
 
     async fn second_half(&mut self, batch: &[Delivery<PaymentCommand>], outcomes: &Outcomes) -> Vec<Verdict> {

@@ -5,7 +5,7 @@ use crate::metrics;
 use chassis::health::Part;
 use ingress::{log::Log, redis_link::RedisLink};
 use orders_api::PriceBook;
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use std::time::Duration;
 
 /// Time between two looks while all is well, and while something is away.
@@ -53,7 +53,7 @@ impl Watched {
     async fn postgres(&self) -> Result<(), String> {
         // in a task of its own: a query is never dropped half-way
         let pool = self.pool.clone();
-        let asked = tokio::spawn(async move { sqlx::query("SELECT 1").execute(&pool).await });
+        let asked = tokio::spawn(async move { pool.acquire().await?.ping().await });
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => answer.map(drop).map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),

@@ -52,7 +52,7 @@ pub fn namespace(environment: &Environment) -> Result<Uuid, SettingError> {
 pub fn redis(environment: &Environment) -> Result<RedisConfig, SettingError> {
     let quarter = Duration::from_millis(250);
     Ok(RedisConfig {
-        url: environment.secret_or("REDIS_URL", "redis://127.0.0.1:6379/0"),
+        url: environment.secret_or("REDIS_URL", "redis://127.0.0.1:26379/0"),
         response_timeout: environment.duration_or("REDIS_RESPONSE_TIMEOUT", quarter)?,
         connect_timeout: environment.duration_or("REDIS_CONNECT_TIMEOUT", quarter)?,
     })

@@ -1,16 +1,13 @@
 //! The price book: what each product costs, in this process, fed from the catalogue.
 
-use crate::metrics;
+use crate::{
+    metrics,
+    read::{self, PriceRow},
+};
+use chrono::{DateTime, Utc};
 use ingress::problem::{FieldError, Problem};
-use schemas::{
-    ids::ProductId,
-    messages::PricedLine,
-    money::{Currency, Money},
-};
-use sqlx::{
-    PgPool, Row,
-    types::chrono::{DateTime, Utc},
-};
+use schemas::{ids::ProductId, messages::PricedLine, money::Money};
+use sqlx::PgPool;
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
@@ -118,7 +115,8 @@ impl PriceBook {
 
 struct Reader {
     pool: PgPool,
-    newest: Option<DateTime<Utc>>,
+    /// The newest row's time, and since when it is the newest.
+    newest: Option<(DateTime<Utc>, Instant)>,
     reloaded: Instant,
 }
 
@@ -127,49 +125,55 @@ impl Reader {
         if self.reloaded.elapsed() > RELOAD {
             self.newest = None;
         }
-        let from = self.newest.map_or(DateTime::UNIX_EPOCH, |newest| newest - OVERLAP);
-        let mut place = (from, Uuid::nil());
-        let mut newest = self.newest;
+        let whole = self.newest.is_none();
+        let mut place = self.begin();
         loop {
-            let rows = sqlx::query(
-                "SELECT id, price, currency, is_active, updated_at FROM catalog.products
-                 WHERE (updated_at, id) > ($1, $2) ORDER BY updated_at, id LIMIT $3",
-            )
-            .bind(place.0)
-            .bind(place.1)
-            .bind(PAGE)
-            .fetch_all(&self.pool)
-            .await?;
-            let mut prices = Vec::with_capacity(rows.len());
+            let rows = read::prices(&self.pool, place, PAGE).await?;
             for row in &rows {
-                place = (row.try_get("updated_at")?, row.try_get("id")?);
-                newest = newest.max(Some(place.0));
-                let currency: Currency = match row.try_get::<String, _>("currency")?.parse() {
-                    Ok(currency) => currency,
-                    Err(error) => {
-                        tracing::error!(product = %place.1, %error, "a product has no usable currency");
-                        continue;
-                    }
-                };
-                let unit = Money::new(row.try_get("price")?, currency);
-                prices.push((ProductId(place.1), Price { unit, is_active: row.try_get("is_active")? }));
+                place = (row.updated_at, row.product.0);
+                if self.newest.is_none_or(|(newest, _)| row.updated_at > newest) {
+                    self.newest = Some((row.updated_at, Instant::now()));
+                }
             }
-            book.enter(prices);
-            if (rows.len() as i64) < PAGE {
+            let is_last = (rows.len() as i64) < PAGE;
+            book.enter(rows.into_iter().filter_map(usable));
+            if is_last {
                 break;
             }
         }
-        if self.newest.is_none() {
+        if whole {
             self.reloaded = Instant::now();
         }
-        self.newest = newest;
         Ok(())
+    }
+
+    /// Where the next refresh begins: at the newest row once all older ones must have become visible, before it until
+    /// then.
+    fn begin(&self) -> (DateTime<Utc>, Uuid) {
+        match self.newest {
+            None => (DateTime::UNIX_EPOCH, Uuid::nil()),
+            Some((newest, since)) if since.elapsed() > OVERLAP => (newest, Uuid::max()),
+            Some((newest, _)) => (newest - OVERLAP, Uuid::nil()),
+        }
+    }
+}
+
+fn usable(row: PriceRow) -> Option<(ProductId, Price)> {
+    match row.currency.parse() {
+        Ok(currency) => {
+            Some((row.product, Price { unit: Money::new(row.price, currency), is_active: row.is_active }))
+        }
+        Err(error) => {
+            tracing::error!(product = %row.product, %error, "a product has no usable currency");
+            None
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::money::Currency;
 
     fn product(n: u128) -> ProductId {
         ProductId(Uuid::from_u128(n))

@@ -211,6 +211,43 @@ pub(crate) async fn are_drained(pool: &PgPool, outboxes: &Outboxes) -> sqlx::Res
     row.try_get("drained")
 }
 
+/// A product's price as the catalogue has it.
+pub(crate) struct PriceRow {
+    pub(crate) product: ProductId,
+    pub(crate) price: i64,
+    pub(crate) currency: String,
+    pub(crate) is_active: bool,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// The next page of prices behind `place` (time of change, id), oldest change first.
+pub(crate) async fn prices(
+    pool: &PgPool,
+    place: (DateTime<Utc>, Uuid),
+    page: i64,
+) -> sqlx::Result<Vec<PriceRow>> {
+    let rows = sqlx::query(
+        "SELECT id, price, currency, is_active, updated_at FROM catalog.products
+         WHERE (updated_at, id) > ($1, $2) ORDER BY updated_at, id LIMIT $3",
+    )
+    .bind(place.0)
+    .bind(place.1)
+    .bind(page)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(PriceRow {
+                product: ProductId(row.try_get("id")?),
+                price: row.try_get("price")?,
+                currency: row.try_get("currency")?,
+                is_active: row.try_get("is_active")?,
+                updated_at: row.try_get("updated_at")?,
+            })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

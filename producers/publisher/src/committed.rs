@@ -63,7 +63,7 @@ impl Committed {
         }
         let mut settings = config.client();
         settings
-            .set("group.id", format!("{}{group}", config.topic_prefix))
+            .set("group.id", format!("{}{group}", config.cluster.prefix))
             .set("enable.auto.commit", "false");
         let made = settings.create_with_context::<_, BaseConsumer<Asking>>(Asking).map_err(unanswered)?;
         let made = Arc::new(made);

@@ -1,6 +1,9 @@
 //! Settings of a producer, and of any other client of the same cluster in this crate.
 
-use chassis::settings::{Environment, Secret, SettingError};
+use chassis::{
+    kafka::Cluster,
+    settings::{Environment, SettingError},
+};
 use rdkafka::ClientConfig;
 use std::time::Duration;
 
@@ -16,55 +19,11 @@ pub enum Compression {
     None,
 }
 
-/// How the cluster is spoken to. Empty fields are left to librdkafka's defaults (plain text).
-#[derive(Debug, Clone, Default)]
-pub struct Security {
-    /// `KAFKA_SECURITY_PROTOCOL`: `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
-    pub protocol: Option<String>,
-    /// `KAFKA_SASL_MECHANISM`, such as `SCRAM-SHA-512`.
-    pub sasl_mechanism: Option<String>,
-    /// `KAFKA_SASL_USERNAME`.
-    pub sasl_username: Option<String>,
-    /// `KAFKA_SASL_PASSWORD`.
-    pub sasl_password: Option<Secret>,
-    /// `KAFKA_SSL_CA`: path of the file with the authorities' certificates (PEM).
-    pub ssl_ca: Option<String>,
-}
-
-impl Security {
-    fn from_environment(environment: &Environment) -> Self {
-        Self {
-            protocol: environment.text("KAFKA_SECURITY_PROTOCOL"),
-            sasl_mechanism: environment.text("KAFKA_SASL_MECHANISM"),
-            sasl_username: environment.text("KAFKA_SASL_USERNAME"),
-            sasl_password: environment.text("KAFKA_SASL_PASSWORD").map(Secret::new),
-            ssl_ca: environment.text("KAFKA_SSL_CA"),
-        }
-    }
-
-    fn apply(&self, client: &mut ClientConfig) {
-        let pairs = [
-            ("security.protocol", self.protocol.as_deref()),
-            ("sasl.mechanisms", self.sasl_mechanism.as_deref()),
-            ("sasl.username", self.sasl_username.as_deref()),
-            ("sasl.password", self.sasl_password.as_ref().map(Secret::expose)),
-            ("ssl.ca.location", self.ssl_ca.as_deref()),
-        ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                client.set(name, value);
-            }
-        }
-    }
-}
-
 /// Settings of one [`crate::Publisher`].
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// `KAFKA_BROKERS`: `host:port`, separated by commas.
-    pub brokers: String,
-    /// `TOPIC_PREFIX`: put before every topic's name.
-    pub topic_prefix: String,
+    /// Where the cluster is, and the prefix of its topics.
+    pub cluster: Cluster,
     /// The name in broker logs and in metrics.
     pub client_id: String,
     /// How long after hand-over a record is given up as [`crate::PublishError::Unknown`]. `None`: never (a relay
@@ -82,8 +41,6 @@ pub struct PublisherConfig {
     pub batch_records: u32,
     /// Whether a producer with a fatal error is replaced in place. Not for a relay, which starts its lanes anew.
     pub heal: bool,
-    /// How the cluster is spoken to.
-    pub security: Security,
 }
 
 impl PublisherConfig {
@@ -92,8 +49,7 @@ impl PublisherConfig {
     #[must_use]
     pub fn new(brokers: impl Into<String>, client_id: impl Into<String>) -> Self {
         Self {
-            brokers: brokers.into(),
-            topic_prefix: String::new(),
+            cluster: Cluster::plain(brokers, ""),
             client_id: client_id.into(),
             delivery_timeout: Some(Duration::from_secs(5)),
             linger: Duration::from_millis(1),
@@ -102,30 +58,27 @@ impl PublisherConfig {
             queue_kib: 64 * 1024,
             batch_records: 10_000,
             heal: true,
-            security: Security::default(),
         }
     }
 
     /// The same with another topic prefix.
     #[must_use]
     pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
-        Self { topic_prefix: prefix.into(), ..self }
+        let mut cluster = self.cluster;
+        cluster.prefix = prefix.into();
+        Self { cluster, ..self }
     }
 
-    /// Reads `KAFKA_BROKERS`, `TOPIC_PREFIX`, `KAFKA_DELIVERY_TIMEOUT` (5s), `KAFKA_LINGER` (1ms),
-    /// `KAFKA_QUEUE_RECORDS` (50000), `KAFKA_QUEUE_KIB` (65536), `KAFKA_SECURITY_PROTOCOL`, `KAFKA_SASL_MECHANISM`,
-    /// `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD` and `KAFKA_SSL_CA`.
+    /// Reads what [`Cluster::from_environment`] reads, `KAFKA_DELIVERY_TIMEOUT` (5s), `KAFKA_LINGER` (1ms),
+    /// `KAFKA_QUEUE_RECORDS` (50000) and `KAFKA_QUEUE_KIB` (65536).
     ///
     /// # Errors
-    /// [`SettingError`] names the variable that is missing or does not read.
+    /// [`SettingError`] names the variable that does not read.
     pub fn from_environment(
         environment: &Environment,
         client_id: impl Into<String>,
     ) -> Result<Self, SettingError> {
-        let brokers = environment
-            .text("KAFKA_BROKERS")
-            .ok_or(SettingError::Missing { key: "KAFKA_BROKERS", hint: "host:port, separated by commas" })?;
-        let default = Self::new(brokers, client_id).with_prefix(environment.text_or("TOPIC_PREFIX", ""));
+        let default = Self { cluster: Cluster::from_environment(environment), ..Self::new("", client_id) };
         let timeout = environment
             .duration_or("KAFKA_DELIVERY_TIMEOUT", default.delivery_timeout.unwrap_or_default())?;
         Ok(Self {
@@ -138,7 +91,6 @@ impl PublisherConfig {
                 default.queue_messages,
             )?,
             queue_kib: environment.parse_or("KAFKA_QUEUE_KIB", "a number of KiB", default.queue_kib)?,
-            security: Security::from_environment(environment),
             ..default
         })
     }
@@ -146,8 +98,8 @@ impl PublisherConfig {
     /// What every client of this cluster shares.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
+        client.extend(self.cluster.client_settings());
         client
-            .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
             .set("socket.keepalive.enable", "true")
             .set("socket.timeout.ms", "10000")
@@ -155,7 +107,6 @@ impl PublisherConfig {
             .set("reconnect.backoff.max.ms", "1000")
             .set("allow.auto.create.topics", "false")
             .set("log.connection.close", "false");
-        self.security.apply(&mut client);
         client
     }
 
@@ -193,9 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_what_is_missing() {
-        let error = PublisherConfig::from_environment(&environment(&[]), "edge").unwrap_err();
-        assert!(error.to_string().contains("KAFKA_BROKERS"), "{error}");
+    fn an_error_names_the_variable() {
         let pairs = [("KAFKA_BROKERS", "b:1"), ("KAFKA_LINGER", "soon")];
         let error = PublisherConfig::from_environment(&environment(&pairs), "edge").unwrap_err();
         assert!(error.to_string().contains("KAFKA_LINGER"), "{error}");

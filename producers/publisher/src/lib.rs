@@ -14,6 +14,6 @@ mod generation;
 mod metrics;
 mod producer;
 
-pub use config::{Compression, PublisherConfig, Security};
+pub use config::{Compression, PublisherConfig};
 pub use error::{PublishError, QueryError, Refusal};
 pub use producer::{Delivered, Destination, OutboundRecord, Pending, Publisher, Report, Reports};

@@ -111,7 +111,7 @@ impl Publisher {
     pub fn start(config: PublisherConfig) -> Result<Self, PublishError> {
         let meters = Meters::of(&config.client_id);
         let first = Generation::start(&config, &meters)?;
-        let names = Topic::ALL.into_iter().map(|topic| (topic, topic.on_cluster(&config.topic_prefix)));
+        let names = Topic::ALL.into_iter().map(|topic| (topic, topic.on_cluster(&config.cluster.prefix)));
         Ok(Self {
             shared: Arc::new(Shared {
                 names: names.collect(),

@@ -91,7 +91,7 @@ pub async fn ensure(
         return Ok(ensured);
     }
     make(&admin, config, &missing, partitions, replication).await?;
-    ensured.made = missing.iter().map(|topic| topic.on_cluster(&config.topic_prefix)).collect();
+    ensured.made = missing.iter().map(|topic| topic.on_cluster(&config.cluster.prefix)).collect();
     appeared(&admin, config, partitions).await?;
     Ok(ensured)
 }
@@ -110,10 +110,11 @@ pub async fn describe(config: &PublisherConfig) -> Result<Vec<TopicDescription>,
 /// [`TopicsError::Refused`] for an empty prefix and when the cluster refuses.
 pub async fn delete(config: &PublisherConfig) -> Result<(), TopicsError> {
     let refused = |name: String, reason| TopicsError::Refused { name, reason };
-    if config.topic_prefix.is_empty() {
+    if config.cluster.prefix.is_empty() {
         return Err(refused("(no prefix)".to_owned(), RDKafkaErrorCode::PolicyViolation));
     }
-    let names: Vec<String> = Topic::ALL.iter().map(|topic| topic.on_cluster(&config.topic_prefix)).collect();
+    let names: Vec<String> =
+        Topic::ALL.iter().map(|topic| topic.on_cluster(&config.cluster.prefix)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for result in admin(config)?.delete_topics(&names, &options()).await? {
         match result {
@@ -145,7 +146,7 @@ async fn make(
     let min_insync = if replication >= 3 { "2" } else { "1" };
     let named: Vec<(String, String)> = topics
         .iter()
-        .map(|topic| (topic.on_cluster(&config.topic_prefix), topic.retention().as_millis().to_string()))
+        .map(|topic| (topic.on_cluster(&config.cluster.prefix), topic.retention().as_millis().to_string()))
         .collect();
     let wanted: Vec<NewTopic<'_>> = named
         .iter()
@@ -207,7 +208,7 @@ async fn described(admin: &Admin, config: &PublisherConfig) -> Result<Vec<TopicD
         })
         .collect();
     let of = |topic: Topic| {
-        let name = topic.on_cluster(&config.topic_prefix);
+        let name = topic.on_cluster(&config.cluster.prefix);
         let (partitions, replication) = on_cluster.get(name.as_str()).copied().unwrap_or((0, 0));
         TopicDescription { topic, name, partitions, replication }
     };

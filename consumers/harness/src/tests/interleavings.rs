@@ -3,15 +3,11 @@
 use super::toy::{self, Step, Toy, payload};
 use crate::{
     attempt::{Attempt, Committed, Trouble},
-    config::WorkerConfig,
     lane::Lane,
     record::Record,
     store::LaneSet,
 };
-use chassis::{
-    postgres::{SessionLimits, connect},
-    settings::{Environment, Secret},
-};
+use chassis::postgres::{SessionLimits, connect};
 use schemas::{
     envelope::Envelope,
     ids::MessageId,
@@ -33,7 +29,6 @@ const KEY: Uuid = Uuid::from_u128(7);
 
 struct Owner {
     toy: Toy,
-    config: WorkerConfig,
     lanes: BTreeMap<i32, Lane>,
     unanswered: BTreeMap<i32, (i64, i64)>,
     connection: PgConnection,
@@ -48,10 +43,8 @@ impl Owner {
     }
 
     async fn with(database: &Database, lanes: Vec<Lane>) -> Self {
-        let url = Secret::new(database.url("orders"));
         Self {
             toy: Toy::default(),
-            config: WorkerConfig::from_environment(&Environment::of([]), url).unwrap(),
             lanes: lanes.into_iter().map(|lane| (lane.partition, lane)).collect(),
             unanswered: BTreeMap::new(),
             connection: session(database, SessionLimits::WORKER).await,
@@ -62,7 +55,6 @@ impl Owner {
         let attempt = Attempt {
             service: &self.toy,
             set: SET,
-            config: &self.config,
             partitions: 1,
             lanes: &self.lanes,
             poison: &HashMap::new(),

@@ -20,7 +20,6 @@ impl<S: Service> Worker<S> {
         let attempt = Attempt {
             service: &self.service,
             set: self.set,
-            config: &self.config,
             partitions: self.partitions,
             lanes: &self.lanes,
             poison: &self.poison,

@@ -93,7 +93,7 @@ fn assert_causes_lead_back_to_the_submit(trace: &[Value]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_order_is_traced_through_all_records_by_two_readers() {
     // a payment that outlasts its batch would come back by a command of its own
-    let patient = [("WORKER_CALL_BUDGET", "20s"), ("PAYMENT_CALL_BUDGET", "20s")];
+    let patient = [("PAYMENT_CALL_BUDGET", "20s")];
     let system = System::build(&patient).await;
     let process = system.start(&["all"]).await;
     let client = system.client(&process, "alice").await;

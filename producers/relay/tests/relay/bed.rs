@@ -197,8 +197,8 @@ pub(crate) struct Logged {
 
 /// Everything on a partition, in order.
 pub(crate) async fn log(publisher: &PublisherConfig, topic: Topic, partition: i32) -> Vec<Logged> {
-    let name = topic.on_cluster(&publisher.topic_prefix);
-    let brokers = publisher.brokers.clone();
+    let name = topic.on_cluster(&publisher.cluster.prefix);
+    let brokers = publisher.cluster.brokers.clone();
     tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
