@@ -1,7 +1,7 @@
 //! How a process connects to Postgres: dedicated connections for workers, a pool for the edge.
 
 use sqlx::{
-    Connection, PgConnection, PgPool, Row,
+    Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use std::{str::FromStr, time::Duration};
@@ -93,8 +93,10 @@ impl Default for PoolLimits {
     }
 }
 
-/// A pool that connects when first used. A connection that comes back inside a transaction (its user was dropped in
-/// `BEGIN`) is closed, never handed on.
+/// A pool that connects when first used, for single statements.
+///
+/// `Pool::begin` is banned by `clippy.toml`: a future dropped inside it leaves its connection in an open transaction
+/// and hands it to the next user (transact-rs/sqlx#4393). Who must begin on a pool does it in a task of its own.
 ///
 /// # Errors
 /// When the URL does not read.
@@ -111,14 +113,5 @@ pub fn pool(
         .acquire_timeout(limits.acquire)
         .idle_timeout(limits.idle)
         .max_lifetime(limits.lifetime)
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                // now() stands still inside a transaction, statement_timestamp() does not
-                let row = sqlx::query("SELECT now() <> statement_timestamp() AS inside")
-                    .fetch_one(connection)
-                    .await?;
-                row.try_get::<bool, _>("inside").map(|inside| !inside)
-            })
-        })
         .connect_lazy_with(options))
 }

@@ -64,11 +64,13 @@ async fn enough_unsettled(system: &System, accepted: &AtomicUsize, at_least: usi
     .await;
 }
 
-/// Kills `victim` ten times, each while at least 200 orders are unsettled. It is frozen first, so that they gather.
+/// Kills `victim` ten times, each while at least 200 orders are unsettled. It is frozen first, and with it `beside`, so
+/// that they gather.
 async fn kill_again_and_again(
     system: &System,
     role: &[&str],
     mut victim: Process,
+    beside: &[&Process],
     accepted: &AtomicUsize,
     seed: u64,
 ) -> Process {
@@ -81,9 +83,11 @@ async fn kill_again_and_again(
         })
         .await;
         victim.signal("STOP");
+        beside.iter().for_each(|process| process.signal("STOP"));
         enough_unsettled(system, accepted, moment).await;
         // thawed for a random instant, so that the kill meets it in the middle of its work
         victim.signal("CONT");
+        beside.iter().for_each(|process| process.signal("CONT"));
         tokio::time::timeout(Duration::from_millis(random.random_range(0..40)), std::future::pending::<()>())
             .await
             .unwrap_err();
@@ -131,7 +135,7 @@ async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
-    let workers = kill_again_and_again(&system, &["work"], workers, &accepted, 11).await;
+    let workers = kill_again_and_again(&system, &["work"], workers, &[], &accepted, 11).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
     for process in [workers, relay, edge] {
         process.stop().await;
@@ -148,7 +152,7 @@ async fn a_relay_killed_ten_times_loses_nothing_and_sends_nothing_out_of_order()
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
-    kill_again_and_again(&system, &["relay"], relay, &accepted, 12).await;
+    kill_again_and_again(&system, &["relay"], relay, &[], &accepted, 12).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
 }
 
@@ -163,7 +167,7 @@ async fn two_relays_that_both_send_everything_change_nothing() {
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
-    kill_again_and_again(&system, &["relay"], first, &accepted, 13).await;
+    kill_again_and_again(&system, &["relay"], first, &[&second], &accepted, 13).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
     let metrics = reqwest::get(format!("http://{}/metrics", workers.management())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
@@ -180,8 +184,8 @@ async fn a_frozen_worker_is_refused_by_the_database_when_it_thaws() {
     let frozen = system.start(&["work"]).await;
     let client = system.client(&edge, "flow").await;
     let products = system.products(500).await;
-    for n in 0..50 {
-        client.submit_patiently(&format!("before-{n}"), &order_of(&products[n], 1, "CREDIT_CARD")).await;
+    for (n, product) in products.iter().take(50).enumerate() {
+        client.submit_patiently(&format!("before-{n}"), &order_of(product, 1, "CREDIT_CARD")).await;
     }
     frozen.signal("STOP");
     let second = system.launch(&["work"], &[]);
@@ -197,9 +201,8 @@ async fn a_frozen_worker_is_refused_by_the_database_when_it_thaws() {
     }
     second.is_ready().await;
     frozen.signal("CONT");
-    for n in 0..50 {
-        let id =
-            client.submit_patiently(&format!("after-{n}"), &order_of(&products[n], 1, "CREDIT_CARD")).await;
+    for (n, product) in products.iter().take(50).enumerate() {
+        let id = client.submit_patiently(&format!("after-{n}"), &order_of(product, 1, "CREDIT_CARD")).await;
         assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
     }
     eventually("the thawed worker is ready again", async || {

@@ -28,7 +28,7 @@ use schemas::{
     view,
 };
 use serde_json::{Value, json};
-use sqlx::{PgPool, types::Json};
+use sqlx::{Connection, PgPool, types::Json};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -254,7 +254,8 @@ impl Stage {
     /// Applies what is on the log, in order: the first submit of an order makes its row.
     pub async fn work(&self) {
         let commands = self.log.commands();
-        let mut tx = self.worker.begin().await.unwrap();
+        let mut connection = self.worker.acquire().await.unwrap();
+        let mut tx = connection.begin().await.unwrap();
         for command in &commands {
             match command {
                 OrderCommand::SubmitOrder(submit) => insert(&mut tx, submit).await,
