@@ -81,7 +81,7 @@ card() {
   token=$(token) || fail 'mambogo token failed' 'is the build complete?'
   heading 'Mambogo runs.'
   cat <<CARD
-  API          http://$GATEWAY_ADDR          (description: /openapi.json)
+  API          http://$GATEWAY_ADDR
   management   http://$MANAGEMENT_ADDR/metrics  /health/live  /health/ready
   Kafka        127.0.0.1:$KAFKA_PORT
   Postgres     $(database_url admin)

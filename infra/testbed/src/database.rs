@@ -56,8 +56,8 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let (url, name) = (self.admin_url.clone(), self.name.clone());
-        // a thread of its own: the test's runtime may be going down
-        let dropped = std::thread::spawn(move || {
+        // beside the tests, and by the end of the run at the latest with the whole instance: nobody waits for it
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 if let Ok(mut admin) = PgConnection::connect(&url).await {
@@ -66,7 +66,6 @@ impl Drop for Database {
                 }
             });
         });
-        let _ = dropped.join();
     }
 }
 
