@@ -66,6 +66,7 @@ async fn enough_unsettled(system: &System, accepted: &AtomicUsize, at_least: usi
 
 /// Kills `victim` ten times, each while at least 200 orders are unsettled. It is frozen first, and with it `beside`, so
 /// that they gather.
+#[must_use]
 async fn kill_again_and_again(
     system: &System,
     role: &[&str],
@@ -152,7 +153,7 @@ async fn a_relay_killed_ten_times_loses_nothing_and_sends_nothing_out_of_order()
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
-    kill_again_and_again(&system, &["relay"], relay, &[], &accepted, 12).await;
+    let _relay = kill_again_and_again(&system, &["relay"], relay, &[], &accepted, 12).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
 }
 
@@ -167,7 +168,7 @@ async fn two_relays_that_both_send_everything_change_nothing() {
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
-    kill_again_and_again(&system, &["relay"], first, &[&second], &accepted, 13).await;
+    let _relay = kill_again_and_again(&system, &["relay"], first, &[&second], &accepted, 13).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
     let metrics = reqwest::get(format!("http://{}/metrics", workers.management())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
