@@ -25,6 +25,9 @@ const METHODS: [&str; 8] = [
     "SANDBOX_TIMEOUT_CHARGED",
 ];
 
+/// A payment that fails nine times before it works is known within half a minute, not after two.
+const PATIENCE: (&str, &str) = ("PAYMENT_RETRY_LONGEST", "5s");
+
 /// Orders at a steady pace; each one's id once it is accepted.
 fn flow(
     client: Client,
@@ -101,7 +104,7 @@ async fn kill_again_and_again(
 
 async fn settle_and_audit(system: &System, ids: Vec<String>) {
     assert_eq!(ids.len(), ORDERS);
-    eventually_within(Duration::from_secs(120), "every accepted order is settled", async || {
+    eventually_within(Duration::from_secs(180), "every accepted order is settled", async || {
         let statuses = system.statuses().await;
         let open: i64 = ["PENDING", "RESERVED"].iter().filter_map(|status| statuses.get(*status)).sum();
         open == 0 && statuses.values().sum::<i64>() == i64::try_from(ORDERS).unwrap() + 1
@@ -128,7 +131,7 @@ async fn settle_and_audit(system: &System, ids: Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
-    let system = System::build(&[]).await;
+    let system = System::build(&[PATIENCE]).await;
     let edge = system.start(&["serve"]).await;
     let relay = system.start(&["relay"]).await;
     let workers = system.start(&["work"]).await;
@@ -145,7 +148,7 @@ async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_killed_ten_times_loses_nothing_and_sends_nothing_out_of_order() {
-    let system = System::build(&[]).await;
+    let system = System::build(&[PATIENCE]).await;
     let edge = system.start(&["serve"]).await;
     let _workers = system.start(&["work"]).await;
     let relay = system.start(&["relay"]).await;
@@ -159,7 +162,7 @@ async fn a_relay_killed_ten_times_loses_nothing_and_sends_nothing_out_of_order()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relays_that_both_send_everything_change_nothing() {
-    let system = System::build(&[("RELAY_LEASES", "off")]).await;
+    let system = System::build(&[PATIENCE, ("RELAY_LEASES", "off")]).await;
     let edge = system.start(&["serve"]).await;
     let workers = system.start(&["work"]).await;
     let first = system.start(&["relay"]).await;
