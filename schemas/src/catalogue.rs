@@ -23,26 +23,25 @@ pub struct Entry {
     pub id: SchemaId,
     /// The record's name, e.g. `SubmitOrder`.
     pub record: &'static str,
-    /// The topic it travels on.
-    pub topic: Topic,
+    /// The topics it travels on; one, but for what is said of records.
+    pub topics: &'static [Topic],
     /// The schema as written (JSON).
     pub json: &'static str,
 }
 
 impl Entry {
-    /// The registry subject, topic-record-name strategy: `order.commands-mambogo.SubmitOrder`.
-    #[must_use]
-    pub fn subject(&self) -> String {
-        format!("{}-mambogo.{}", self.topic, self.record)
+    /// The registry subjects, topic-record-name strategy: `order.commands-mambogo.SubmitOrder`.
+    pub fn subjects(&self) -> impl Iterator<Item = String> + '_ {
+        self.topics.iter().map(|topic| format!("{topic}-mambogo.{}", self.record))
     }
 }
 
 macro_rules! entry {
-    ($id:expr, $record:expr, $topic:ident, $file:expr) => {
+    ($id:expr, $record:expr, $($topic:ident)|+, $file:expr) => {
         Entry {
             id: SchemaId($id),
             record: $record,
-            topic: Topic::$topic,
+            topics: &[$(Topic::$topic),+],
             json: include_str!(concat!("../avro/", $file)),
         }
     };
@@ -77,6 +76,18 @@ pub static ENTRIES: &[Entry] = &[
     entry!(1401, "StockChanged", InventoryEvents, "stock_changed.v1.avsc"),
     entry!(1501, "CaptureSettled", PaymentEvents, "capture_settled.v1.avsc"),
     entry!(1502, "RefundSettled", PaymentEvents, "refund_settled.v1.avsc"),
+    entry!(
+        1601,
+        "RedriveParked",
+        OrderCommands | InventoryCommands | PaymentCommands,
+        "redrive_parked.v1.avsc"
+    ),
+    entry!(
+        1602,
+        "DiscardParked",
+        OrderCommands | InventoryCommands | PaymentCommands,
+        "discard_parked.v1.avsc"
+    ),
 ];
 
 /// A schema ready to read and write with.

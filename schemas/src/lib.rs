@@ -9,6 +9,7 @@ pub mod time;
 pub mod topics;
 
 pub mod messages;
+pub mod parked;
 
 pub mod catalogue;
 pub mod envelope;

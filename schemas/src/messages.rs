@@ -13,22 +13,29 @@ use crate::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 
-/// A message with a schema of its own.
-pub trait Message: Serialize + DeserializeOwned {
+/// What a record says: it has a schema of its own.
+pub trait Body: Serialize + DeserializeOwned {
     /// The pinned id of the newest schema, the one this build writes.
     const SCHEMA: SchemaId;
-    /// The topic it travels on.
-    const TOPIC: Topic;
     /// The record's name, e.g. `SubmitOrder`.
     const NAME: &'static str;
 }
 
+/// A message of one topic. (What is said of records travels on each command topic: [`crate::parked`].)
+pub trait Message: Body {
+    /// The topic it travels on.
+    const TOPIC: Topic;
+}
+
 macro_rules! message {
     ($name:ident, $id:expr, $topic:ident) => {
-        impl Message for $name {
+        impl Body for $name {
             const SCHEMA: SchemaId = SchemaId($id);
-            const TOPIC: Topic = Topic::$topic;
             const NAME: &'static str = stringify!($name);
+        }
+
+        impl Message for $name {
+            const TOPIC: Topic = Topic::$topic;
         }
     };
 }
@@ -599,7 +606,7 @@ macro_rules! union {
             pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
                 let (schema, body) = wire::open(payload)?;
                 match schema.record {
-                    $(<$variant as Message>::NAME => wire::decode_body(schema, body).map(Self::$variant),)+
+                    $(<$variant as Body>::NAME => wire::decode_body(schema, body).map(Self::$variant),)+
                     _ => Err(WireError::NotOfTopic { record: schema.record, topic: Topic::$topic }),
                 }
             }
@@ -607,7 +614,7 @@ macro_rules! union {
             /// The record's name, e.g. `SubmitOrder`.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => <$variant as Message>::NAME,)+ }
+                match self { $(Self::$variant(_) => <$variant as Body>::NAME,)+ }
             }
         }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     catalogue::{self, Entry, SchemaId},
-    messages::Message,
+    messages::Body,
     topics::Topic,
 };
 use apache_avro::{reader::datum::GenericDatumReader, types::Value};
@@ -34,6 +34,14 @@ pub enum WireError {
         /// Where it was found.
         topic: Topic,
     },
+    /// Another record than the one that was asked for.
+    #[error("a {record} where a {expected} was expected")]
+    Other {
+        /// The record's name.
+        record: &'static str,
+        /// What was asked for.
+        expected: &'static str,
+    },
     /// The body does not fit its schema.
     #[error("the body of a {record} does not decode: {message}")]
     Body {
@@ -56,7 +64,7 @@ pub enum WireError {
 ///
 /// # Errors
 /// [`WireError::Encode`] or [`WireError::Long`]; neither can happen to a message within the edge's limits.
-pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, WireError> {
+pub fn encode<M: Body>(message: &M) -> Result<Vec<u8>, WireError> {
     let failed = |message: String| WireError::Encode { record: M::NAME, message };
     let parsed = catalogue::parsed(M::SCHEMA).ok_or(WireError::UnknownSchema(M::SCHEMA))?;
     let mut payload = Vec::with_capacity(256);
@@ -121,11 +129,11 @@ fn decode_with<T>(
 /// Reads a payload of one known message.
 ///
 /// # Errors
-/// As [`open`] and [`decode_body`]; [`WireError::NotOfTopic`] for another record.
-pub fn decode<M: Message>(payload: &[u8]) -> Result<M, WireError> {
+/// As [`open`] and [`decode_body`]; [`WireError::Other`] for another record.
+pub fn decode<M: Body>(payload: &[u8]) -> Result<M, WireError> {
     let (entry, body) = open(payload)?;
     if entry.record != M::NAME {
-        return Err(WireError::NotOfTopic { record: entry.record, topic: M::TOPIC });
+        return Err(WireError::Other { record: entry.record, expected: M::NAME });
     }
     decode_body(entry, body)
 }

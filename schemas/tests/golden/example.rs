@@ -1,8 +1,8 @@
 //! A golden example: a record as readable JSON, and what that is on the wire. Shared by the test and by
 //! `examples/golden.rs`, which writes the bytes of a new one.
 //!
-//! The JSON is that of `mambogo replay`: uuids and enum symbols as text, a union as what it holds, `fixed` as
-//! hexadecimal digits, `timestamp-millis` as RFC 3339.
+//! The JSON is that of `mambogo replay`: uuids and enum symbols as text, a union as what it holds, `fixed` and
+//! `bytes` as hexadecimal digits, `timestamp-millis` as RFC 3339.
 
 use apache_avro::{Schema, schema::RecordSchema, types::Value, writer::datum::GenericDatumWriter};
 use chrono::{DateTime, SecondsFormat};
@@ -70,6 +70,7 @@ fn to_avro(schema: &Schema, json: &Json) -> Value {
             let at = DateTime::parse_from_rfc3339(json.as_str().unwrap()).unwrap();
             Value::TimestampMillis(at.timestamp_millis())
         }
+        Schema::Bytes => Value::Bytes(from_hex(json.as_str().unwrap())),
         Schema::Fixed(fixed) => Value::Fixed(fixed.size, from_hex(json.as_str().unwrap())),
         Schema::Enum(enumeration) => {
             let symbol = json.as_str().unwrap();
@@ -114,7 +115,7 @@ pub(crate) fn to_json(value: &Value) -> Json {
             let at = DateTime::from_timestamp_millis(*millis).unwrap();
             json!(at.to_rfc3339_opts(SecondsFormat::Millis, true))
         }
-        Value::Fixed(_, bytes) => json!(to_hex(bytes).replace('\n', "")),
+        Value::Bytes(bytes) | Value::Fixed(_, bytes) => json!(to_hex(bytes).replace('\n', "")),
         Value::Enum(_, symbol) => json!(symbol),
         Value::Array(items) => items.iter().map(to_json).collect(),
         Value::Union(_, held) => to_json(held),
