@@ -1,17 +1,20 @@
 //! One batch, one transaction (two where the outside is called). State, position and what is said commit together
 //! or not at all.
 
+mod parked;
+
 use crate::{
-    judge::{Batch, Judgement, Place},
+    judge::{self, Batch, Judgement, Place},
     lane::{Intake, Lane},
     record::{Out, Record, Rejection},
+    redrive::{self, Most, Opened},
     seal,
     service::{Context, Service},
     store::{LaneSet, Locked},
 };
 use schemas::{time::Timestamp, topics::Topic};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A batch's place in the world, as its owner knows it before the attempt.
 pub(crate) struct Attempt<'a, S: Service> {
@@ -25,6 +28,10 @@ pub(crate) struct Attempt<'a, S: Service> {
     pub(crate) unanswered: &'a BTreeMap<i32, (i64, i64)>,
     /// Whether something is due: then all lanes take part.
     pub(crate) due: bool,
+    /// Lanes claimed since the last commit: what was parked there by an older release may be readable now.
+    pub(crate) claimed: &'a BTreeSet<i32>,
+    /// How many parked records run again at once.
+    pub(crate) most: Most,
 }
 
 /// What a batch came to, committed.
@@ -36,6 +43,8 @@ pub(crate) struct Committed<T> {
     pub(crate) judgement: Judgement,
     pub(crate) said: usize,
     pub(crate) tally: Option<T>,
+    /// Records that belong to the next batch.
+    pub(crate) later: Vec<Record>,
 }
 
 /// Records that needed no decision.
@@ -58,13 +67,14 @@ pub(crate) enum Trouble {
     Halt { partitions: Vec<i32>, why: String },
     /// A record that made the service panic.
     Poison { place: Place, message: String },
-    /// The database refused, or is away. `ends` is set when the commit itself got no answer.
-    Database { error: sqlx::Error, ends: Option<BTreeMap<i32, (i64, i64)>> },
+    /// The database refused, or is away. `ends` is set when the commit itself got no answer; `again` are the parked
+    /// records that ran again in the batch.
+    Database { error: sqlx::Error, ends: Option<BTreeMap<i32, (i64, i64)>>, again: Vec<Place> },
 }
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database { error, ends: None }
+        Self::Database { error, ends: None, again: Vec::new() }
     }
 }
 
@@ -81,9 +91,25 @@ impl<S: Service> Attempt<'_, S> {
     pub(crate) async fn run(
         &self,
         connection: &mut PgConnection,
-        records: Vec<Record>,
+        mut records: Vec<Record>,
     ) -> Result<Committed<S::Tally>, Trouble> {
-        let taken_in = self.take_in(records);
+        let later = redrive::cut(&mut records);
+        let opened = self.open(connection, &records).await?;
+        let again = opened.as_ref().map(Opened::runs).unwrap_or_default();
+        let committed = self.run_opened(connection, records, opened).await;
+        committed.map(|committed| Committed { later, ..committed }).map_err(|trouble| match trouble {
+            Trouble::Database { error, ends, .. } => Trouble::Database { error, ends, again },
+            other => other,
+        })
+    }
+
+    async fn run_opened(
+        &self,
+        connection: &mut PgConnection,
+        records: Vec<Record>,
+        opened: Option<Opened>,
+    ) -> Result<Committed<S::Tally>, Trouble> {
+        let taken_in = self.take_in(records, opened);
         let partitions: Vec<i32> = taken_in.lanes.keys().copied().collect();
         if partitions.is_empty() {
             return Ok(Committed {
@@ -93,6 +119,7 @@ impl<S: Service> Attempt<'_, S> {
                 judgement: Judgement::default(),
                 said: 0,
                 tally: None,
+                later: Vec::new(),
             });
         }
         let outcomes = self.call_outside(connection, &partitions, &taken_in.batch).await?;
@@ -100,7 +127,7 @@ impl<S: Service> Attempt<'_, S> {
     }
 
     /// Judges each record by offset and number, on copies of the lanes.
-    fn take_in(&self, records: Vec<Record>) -> TakenIn<S::Command> {
+    fn take_in(&self, records: Vec<Record>, opened: Option<Opened>) -> TakenIn<S::Command> {
         let mut lanes: BTreeMap<i32, Lane> = if self.due { self.lanes.clone() } else { BTreeMap::new() };
         let mut seeks = BTreeMap::new();
         let mut passed = Passed::default();
@@ -125,7 +152,7 @@ impl<S: Service> Attempt<'_, S> {
         }
         // a lane that only dropped records below its position has nothing to write
         lanes.retain(|partition, lane| self.due || self.lanes.get(partition) != Some(lane));
-        let batch = Batch::read(self.service, taken, &lanes, self.poison);
+        let batch = Batch::read(self.service, taken, &lanes, self.poison, opened);
         TakenIn { batch, lanes, seeks, passed }
     }
 
@@ -136,7 +163,7 @@ impl<S: Service> Attempt<'_, S> {
         partitions: &[i32],
         batch: &Batch<S::Command>,
     ) -> Result<S::Outcomes, Trouble> {
-        if !S::CALLS_OUTSIDE || batch.deliveries.is_empty() {
+        if !S::CALLS_OUTSIDE || batch.to_decide().is_empty() {
             return Ok(S::Outcomes::default());
         }
         let mut tx = connection.begin().await?;
@@ -156,7 +183,7 @@ impl<S: Service> Attempt<'_, S> {
         batch: &Batch<S::Command>,
     ) -> Result<S::Intents, Trouble> {
         let context = self.lock_in_tx(tx, partitions).await?;
-        Ok(self.service.intend_in_tx(tx, &context, &batch.deliveries).await?)
+        Ok(self.service.intend_in_tx(tx, &context, batch.to_decide()).await?)
     }
 
     /// The transaction that moves the lanes.
@@ -174,7 +201,7 @@ impl<S: Service> Attempt<'_, S> {
                 let ends = settled.lanes.values().map(end).collect();
                 match tx.commit().await {
                     Ok(()) => Ok(settled),
-                    Err(error) => Err(Trouble::Database { error, ends: Some(ends) }),
+                    Err(error) => Err(Trouble::Database { error, ends: Some(ends), again: Vec::new() }),
                 }
             }
             Err(trouble) => Err(roll_back(tx, trouble).await),
@@ -197,11 +224,12 @@ impl<S: Service> Attempt<'_, S> {
                     self.service.due_in_tx(tx, &context, lane.partition, lane.due_mark, &mut out).await?;
                 lane.due_mark = lane.due_mark.max(mark);
             }
+            self.redrive_unknown_in_tx(tx, &lanes, &mut out).await?;
         }
         let mut judgement = Judgement::default();
         let mut tally = None;
         if !batch.is_empty() {
-            let mut rows = self.service.load_in_tx(tx, &context, &batch.deliveries, outcomes).await?;
+            let mut rows = self.service.load_in_tx(tx, &context, batch.to_load(), outcomes).await?;
             judgement = batch
                 .judge(self.service, &context, &mut rows, &mut lanes, &mut out)
                 .map_err(|panicked| Trouble::Poison { place: panicked.place, message: panicked.message })?;
@@ -220,8 +248,11 @@ impl<S: Service> Attempt<'_, S> {
         if !parkings.is_empty() {
             self.set.park_in_tx(tx, &parkings).await?;
         }
+        if let Some(concluded) = &judgement.concluded {
+            self.set.conclude_in_tx(tx, concluded).await?;
+        }
         self.set.move_in_tx(tx, &lanes.values().collect::<Vec<_>>()).await?;
-        Ok(Committed { lanes, seeks, passed, judgement, said: out.said().len(), tally })
+        Ok(Committed { lanes, seeks, passed, judgement, said: out.said().len(), tally, later: Vec::new() })
     }
 
     /// Locks the lanes' rows and compares them with what this owner knows.

@@ -2,18 +2,22 @@
 //!
 //! Pure but for the service's own counters: the simulator runs the same code.
 
+mod line;
+mod read;
+
 use crate::{
     lane::Lane,
     record::{Delivery, Out, Record, Rejection, Verdict},
+    redrive::{self, Concluded, Opened},
     service::{Context, Service},
 };
-use schemas::envelope::EnvelopeError;
+use line::Line;
+pub(crate) use read::address;
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-use uuid::Uuid;
 
 /// A record's place: partition and offset.
 pub(crate) type Place = (i32, i64);
@@ -26,18 +30,32 @@ pub(crate) const KEYLESS: &str = "key";
 pub(crate) const PANIC: &str = "panic";
 /// Cause of a record whose effects the database refused.
 pub(crate) const DATABASE: &str = "database";
+/// Cause of a record of a schema that this release does not know.
+pub(crate) const UNKNOWN_SCHEMA: &str = "unknown_schema";
+
+/// Whether a rejected record is parked with its key. One without a readable key is not, for nothing could wait behind
+/// it; nor is a command about parked records, for it is not its key's own.
+pub(crate) fn parks(record: &Record, rejection: &Rejection) -> bool {
+    rejection.cause != KEYLESS && !redrive::is_action(record)
+}
 
 /// The records of a batch that count: their offsets and numbers were in turn.
 pub(crate) struct Batch<C> {
-    /// Those that could be read and whose key is not parked, in merged order.
-    pub(crate) deliveries: Vec<Delivery<C>>,
+    /// Those that could be read, in merged order; then those to be discarded.
+    deliveries: Vec<Delivery<C>>,
+    /// How many of them are to be decided.
+    decided: usize,
     /// All of them, in merged order.
     entries: Vec<Entry>,
+    /// The command about parked records that opens the batch, if one does.
+    opened: Option<Opened>,
 }
 
 struct Entry {
     record: Record,
     reading: Reading,
+    /// It was parked before, and runs again.
+    is_parked: bool,
 }
 
 enum Reading {
@@ -47,15 +65,21 @@ enum Reading {
     Rejected(Rejection),
     /// Its key was parked before this batch.
     Behind,
+    /// A parked record to be discarded; index into `deliveries` if it could be read.
+    Drop(Option<usize>),
+    /// The command about parked records itself, after all that it means.
+    Action,
 }
 
 /// What the batch came to.
 #[derive(Default)]
 pub(crate) struct Judgement {
-    /// Records to set aside, and why. A `Rejection` of cause [`KEYLESS`] is only dead-lettered.
+    /// Records to set aside, and why. One that [`parks`] nothing is only dead-lettered.
     pub(crate) rejected: Vec<(Record, Rejection)>,
     pub(crate) executed: u64,
     pub(crate) already_applied: u64,
+    /// What was done about parked records.
+    pub(crate) concluded: Option<Concluded>,
 }
 
 /// The service panicked on a record: the batch must be run again with it marked as poison.
@@ -66,39 +90,19 @@ pub(crate) struct Panicked {
 }
 
 impl<C> Batch<C> {
-    /// Reads the records; `poison` names those that are rejected unread.
-    pub(crate) fn read<S: Service<Command = C>>(
-        service: &S,
-        records: Vec<Record>,
-        lanes: &BTreeMap<i32, Lane>,
-        poison: &HashMap<Place, Rejection>,
-    ) -> Self {
-        let mut deliveries = Vec::with_capacity(records.len());
-        let entries = records
-            .into_iter()
-            .map(|record| {
-                let is_parked =
-                    lanes.get(&record.partition).is_some_and(|lane| lane.parked.contains(&record.key));
-                let reading = match poison.get(&(record.partition, record.offset)) {
-                    Some(rejection) => Reading::Rejected(rejection.clone()),
-                    None if is_parked => Reading::Behind,
-                    None => match read_record(service, &record) {
-                        Ok(delivery) => {
-                            deliveries.push(delivery);
-                            Reading::Delivery(deliveries.len() - 1)
-                        }
-                        Err(rejection) => Reading::Rejected(rejection),
-                    },
-                };
-                Entry { record, reading }
-            })
-            .collect();
-        Self { deliveries, entries }
-    }
-
     /// Whether there is nothing to decide.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What is to be decided.
+    pub(crate) fn to_decide(&self) -> &[Delivery<C>] {
+        self.deliveries.get(..self.decided).unwrap_or_default()
+    }
+
+    /// The same, and what is to be discarded.
+    pub(crate) fn to_load(&self) -> &[Delivery<C>] {
+        &self.deliveries
     }
 
     /// Decides record by record. A key whose record is rejected is parked in its lane at once, so that the rest of
@@ -112,70 +116,74 @@ impl<C> Batch<C> {
         out: &mut Out,
     ) -> Result<Judgement, Panicked> {
         let mut judgement = Judgement::default();
-        for Entry { record, reading } in self.entries {
+        let mut line = self.opened.map(Line::begin);
+        for Entry { record, reading, is_parked } in self.entries {
             let Some(lane) = lanes.get_mut(&record.partition) else { continue };
-            let rejection = match reading {
-                Reading::Rejected(rejection) => rejection,
-                Reading::Behind => behind(),
-                Reading::Delivery(_) if lane.parked.contains(&record.key) => behind(),
+            if is_parked && line.as_ref().is_none_or(|line| line.is_stopped(&reading)) {
+                continue;
+            }
+            let outcome = match reading {
+                Reading::Rejected(rejection) => Err(rejection),
+                Reading::Behind => Err(behind()),
+                Reading::Delivery(_) if !is_parked && lane.parked.contains(&record.key) => Err(behind()),
                 Reading::Delivery(index) => {
                     let Some(delivery) = self.deliveries.get(index) else { continue };
-                    let mark = out.mark();
-                    let decided =
-                        catch_unwind(AssertUnwindSafe(|| service.decide(context, rows, delivery, out)));
-                    match decided {
-                        Ok(Ok(Verdict::Executed)) => {
-                            judgement.executed += 1;
-                            continue;
-                        }
-                        Ok(Ok(Verdict::AlreadyApplied)) => {
-                            judgement.already_applied += 1;
-                            continue;
-                        }
-                        Ok(Err(rejection)) => {
-                            out.take_back(mark);
-                            rejection
-                        }
-                        Err(panic) => {
-                            let place = (record.partition, record.offset);
-                            return Err(Panicked { place, message: panic_text(&*panic) });
-                        }
+                    decide(service, context, rows, delivery, out)?
+                }
+                Reading::Drop(index) => {
+                    let delivery = index.and_then(|index| self.deliveries.get(index));
+                    let Some(line) = &mut line else { continue };
+                    line.discard(service, rows, &record, delivery, out);
+                    continue;
+                }
+                Reading::Action => {
+                    if let Some(line) = line.take() {
+                        judgement.concluded = Some(line.end(service.input(), &record, lane, out));
                     }
+                    continue;
                 }
             };
-            if rejection.cause != KEYLESS {
-                lane.park(&record.key);
+            match (&mut line, outcome) {
+                (Some(line), Ok(_)) if is_parked => line.ran(&record),
+                (Some(line), Err(rejection)) if is_parked => line.failed(&record, rejection),
+                (_, Ok(Verdict::Executed)) => judgement.executed += 1,
+                (_, Ok(Verdict::AlreadyApplied)) => judgement.already_applied += 1,
+                (_, Err(rejection)) => {
+                    if parks(&record, &rejection) {
+                        lane.park(&record.key);
+                    }
+                    judgement.rejected.push((record, rejection));
+                }
             }
-            judgement.rejected.push((record, rejection));
         }
         Ok(judgement)
     }
 }
 
-fn behind() -> Rejection {
-    Rejection::new(BEHIND, "an earlier record of this key is parked")
+/// One record; what it said is taken back when it is rejected. The outer error is a panic.
+fn decide<S: Service>(
+    service: &S,
+    context: &Context,
+    rows: &mut S::Rows,
+    delivery: &Delivery<S::Command>,
+    out: &mut Out,
+) -> Result<Result<Verdict, Rejection>, Panicked> {
+    let mark = out.mark();
+    let decided = catch_unwind(AssertUnwindSafe(|| service.decide(context, rows, delivery, out)));
+    decided
+        .inspect(|verdict| {
+            if verdict.is_err() {
+                out.take_back(mark);
+            }
+        })
+        .map_err(|panic| Panicked {
+            place: (delivery.partition, delivery.offset),
+            message: panic_text(&*panic),
+        })
 }
 
-fn read_record<S: Service>(service: &S, record: &Record) -> Result<Delivery<S::Command>, Rejection> {
-    let key = std::str::from_utf8(&record.key)
-        .ok()
-        .filter(|text| text.len() == 36)
-        .and_then(|text| Uuid::try_parse(text).ok())
-        .ok_or_else(|| Rejection::new(KEYLESS, "the record's key is not a hyphenated UUID in text"))?;
-    let envelope = record.envelope.clone().map_err(|error| match error {
-        EnvelopeError::Version(_) => Rejection::new("unknown_envelope", error.to_string()),
-        _ => Rejection::new("envelope", error.to_string()),
-    })?;
-    let decoded = catch_unwind(AssertUnwindSafe(|| service.decode(record)));
-    let command = decoded.unwrap_or_else(|panic| Err(Rejection::new(PANIC, panic_text(&*panic))))?;
-    Ok(Delivery {
-        partition: record.partition,
-        offset: record.offset,
-        key,
-        envelope,
-        command,
-        traceparent: record.traceparent.clone(),
-    })
+fn behind() -> Rejection {
+    Rejection::new(BEHIND, "an earlier record of this key is parked")
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -181,6 +181,13 @@ impl Lane {
             Arc::make_mut(&mut self.parked).insert(key.to_vec());
         }
     }
+
+    /// Nothing of a key is parked any more: its later records flow.
+    pub fn unpark(&mut self, key: &[u8]) {
+        if self.parked.contains(key) {
+            Arc::make_mut(&mut self.parked).remove(key);
+        }
+    }
 }
 
 #[cfg(test)]

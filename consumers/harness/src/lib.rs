@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! consumer (thread: polls, claims) ─► inbox (bounded) ─► worker (task: owns the lanes) ─► attempt (one transaction)
-//!                                                                                          lane · judge · seal (pure)
+//!                                                                                lane · judge · redrive · seal (pure)
 //! ```
 
 pub mod record;
@@ -20,6 +20,7 @@ mod consumer;
 mod fate;
 mod inbox;
 mod judge;
+mod redrive;
 mod seal;
 mod store;
 

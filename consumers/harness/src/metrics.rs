@@ -1,6 +1,7 @@
 //! What the machine counts. Every metric has the label `group`.
 
-/// Records by what became of them; label `fate`: executed, already_applied, parked, below, repeat, hole, gap.
+/// Records by what became of them; label `fate`: executed, already_applied, parked, below, repeat, hole, gap;
+/// and of parked ones: redriven, discarded, relapsed.
 pub const RECORDS: &str = "mambogo_worker_records_total";
 /// Records in a committed batch.
 pub const BATCH: &str = "mambogo_worker_batch_records";

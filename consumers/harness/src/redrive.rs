@@ -192,6 +192,7 @@ pub(crate) fn plan(action: &Action, heads: &[Head], most: Most) -> Plan {
 pub(crate) struct Opened {
     /// Where the command lies.
     pub(crate) place: Place,
+    pub(crate) key: Vec<u8>,
     pub(crate) action: Action,
     /// It was done before.
     pub(crate) is_repeat: bool,
@@ -220,12 +221,18 @@ pub(crate) struct Concluded {
 }
 
 impl Opened {
+    /// Places of the records that run again.
+    pub(crate) fn runs(&self) -> Vec<Place> {
+        let runs = self.plan.steps.iter().filter(|(_, step)| *step == Step::Run);
+        runs.map(|(offset, _)| (self.place.0, *offset)).collect()
+    }
+
     /// The conclusion before anything has run.
-    pub(crate) fn begin(&self, key: &[u8]) -> Concluded {
+    pub(crate) fn begin(&self) -> Concluded {
         let edited = self.records.iter().find(|record| self.action.edit_of(record.offset).is_some());
         Concluded {
             place: self.place,
-            key: key.to_vec(),
+            key: self.key.clone(),
             action: self.action.clone(),
             is_repeat: self.is_repeat,
             ran: Vec::new(),
@@ -254,6 +261,7 @@ impl Concluded {
         let may_go_on = self.relapse.is_none() || self.action.what == What::Discard && !left.is_empty();
         let rest = opened.plan.rest.filter(|_| may_go_on);
         self.result = match (&self.relapse, rest) {
+            _ if self.is_repeat => "nothing",
             _ if opened.plan.found.is_empty() => "nothing",
             (Some(_), _) => "failed_again",
             (None, Some(_)) => "continued",

@@ -2,7 +2,7 @@
 //! dead-letter copy. Pure.
 
 use crate::{
-    judge::KEYLESS,
+    judge,
     lane::{Destination, Lane},
     record::{Record, Rejection, Said},
     store::{Packed, Parking},
@@ -44,11 +44,11 @@ pub(crate) fn pack(
         .collect()
 }
 
-/// The rows of what is set aside. What has no readable key is only dead-lettered: nothing could wait behind it.
+/// The rows of what is set aside. What parks nothing is only dead-lettered.
 pub(crate) fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
     rejected
         .iter()
-        .filter(|(_, rejection)| rejection.cause != KEYLESS)
+        .filter(|(record, rejection)| judge::parks(record, rejection))
         .map(|(record, rejection)| Parking {
             partition: record.partition,
             offset: record.offset,

@@ -4,7 +4,7 @@
 //! order, `finish`, `save_in_tx`, writes outbox and lanes, and commits. A service never commits, never sees an
 //! offset, and has no Kafka producer: what it says goes into [`Out`].
 
-use crate::record::{Delivery, Out, Record, Rejection, Verdict};
+use crate::record::{Delivery, Out, Outgoing, Record, Rejection, Verdict};
 use schemas::{time::Timestamp, topics::Topic};
 use sqlx::PgConnection;
 use std::{collections::BTreeMap, future::Future};
@@ -86,6 +86,19 @@ pub trait Service: Send + Sync + 'static {
         delivery: &Delivery<Self::Command>,
         out: &mut Out,
     ) -> Result<Verdict, Rejection>;
+
+    /// An operator gives up a parked record: what must be said so that nothing it began is left open? `rows` are
+    /// loaded for it too.
+    ///
+    /// # Errors
+    /// A [`Rejection`]: the record stays parked with it.
+    fn discarded(
+        &self,
+        _rows: &Self::Rows,
+        _delivery: &Delivery<Self::Command>,
+    ) -> Result<Option<Outgoing>, Rejection> {
+        Ok(None)
+    }
 
     /// Runs once after the last record: what is said of a whole batch (stock levels), what is left to decide
     /// (queues to walk).

@@ -1,5 +1,7 @@
 //! The machine's own SQL: lanes, outbox, parked records.
 
+mod parked;
+
 use crate::lane::{Destination, Heard, Lane};
 use chrono::{DateTime, Utc};
 use schemas::{ids::LaneId, time::Timestamp, topics::Topic};

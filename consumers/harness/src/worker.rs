@@ -16,6 +16,7 @@ use crate::{
     lane::Lane,
     metrics as names,
     record::{Record, Rejection},
+    redrive::Most,
     service::Service,
     store::{self, LaneSet},
 };
@@ -27,9 +28,10 @@ use chassis::{
 use metrics::{counter, gauge, histogram};
 use rand::Rng;
 use rdkafka::error::KafkaError;
+use schemas::parked::MOST_NAMED;
 use sqlx::PgConnection;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, mpsc as thread_channel},
     time::{Duration, Instant},
 };
@@ -103,6 +105,10 @@ pub(crate) struct Worker<S: Service> {
     unanswered: BTreeMap<i32, (i64, i64)>,
     /// Most records of the next batch: halved while a poison record is looked for.
     limit: usize,
+    /// Most parked records that run again at once: halved in the same way.
+    most_again: usize,
+    /// Lanes claimed since the last commit.
+    claimed: BTreeSet<i32>,
     due: bool,
     due_asked: Instant,
     failures: u32,
@@ -172,6 +178,8 @@ pub async fn run<S: Service>(
         poison: HashMap::new(),
         unanswered: BTreeMap::new(),
         limit,
+        most_again: MOST_NAMED,
+        claimed: BTreeSet::new(),
         due: false,
         due_asked: now,
         failures: 0,

@@ -1,6 +1,7 @@
 //! One batch: taken from the inbox, tried, and its outcome taken over.
 
 use super::*;
+use crate::{judge, redrive::Concluded};
 
 impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
@@ -25,10 +26,13 @@ impl<S: Service> Worker<S> {
             poison: &self.poison,
             unanswered: &self.unanswered,
             due: self.due,
+            claimed: &self.claimed,
+            most: Most { records: self.most_again, bytes: self.config.batch_bytes },
         };
         let result = attempt.run(&mut connection, records).await;
         match result {
-            Ok(committed) => {
+            Ok(mut committed) => {
+                self.inbox.put_back(std::mem::take(&mut committed.later));
                 histogram!(names::BATCH_SECONDS, "group" => self.set.group)
                     .record(started.elapsed().as_secs_f64());
                 self.done(committed);
@@ -73,16 +77,24 @@ impl<S: Service> Worker<S> {
         self.database = Ok(());
         self.unanswered.clear();
         self.limit = (self.limit * 2).min(self.config.batch_records);
-        let Committed { lanes, seeks, passed, judgement, said, tally } = committed;
+        let Committed { lanes, seeks, passed, judgement, said, tally, later: _ } = committed;
+        if judgement.concluded.is_some() {
+            self.most_again = (self.most_again * 2).min(MOST_NAMED);
+        }
+        let acted = judgement.concluded.as_ref().map(|concluded| concluded.place.0);
         if !lanes.is_empty() {
             self.progress = Instant::now();
         }
         for (partition, mut lane) in lanes {
-            if let Some(held) = self.lanes.get(&partition) {
-                // a look at a gap that found nothing to take is remembered beside the row, not in it
-                lane.gap_checked = lane.gap_checked.or(held.gap_checked);
-            }
-            self.poison.retain(|(of, at), _| *of != partition || *at >= lane.next_offset);
+            let held = self.lanes.get(&partition);
+            // a look at a gap that found nothing to take is remembered beside the row, not in it
+            lane.gap_checked = lane.gap_checked.or(held.and_then(|held| held.gap_checked));
+            let begin = held.map_or(0, |held| held.next_offset);
+            // poison below the position was parked before, and found when it ran again
+            self.poison.retain(|(of, at), _| {
+                *of != partition || *at >= lane.next_offset || *at < begin && acted != Some(partition)
+            });
+            self.claimed.remove(&partition);
             self.lanes.insert(partition, lane);
         }
         for (partition, offset) in seeks {
@@ -109,8 +121,12 @@ impl<S: Service> Worker<S> {
                 key = %String::from_utf8_lossy(&record.key).escape_default(),
                 cause = rejection.cause,
                 detail = rejection.detail,
-                "record parked"
+                is_parked = judge::parks(record, rejection),
+                "record rejected"
             );
+        }
+        if let Some(concluded) = &judgement.concluded {
+            self.tell_concluded(concluded);
         }
         let decided = judgement.executed + judgement.already_applied + judgement.rejected.len() as u64;
         if decided > 0 {
@@ -123,6 +139,31 @@ impl<S: Service> Worker<S> {
         if let Some(tally) = tally {
             self.service.committed(tally);
         }
+    }
+
+    fn tell_concluded(&self, concluded: &Concluded) {
+        let group = self.set.group;
+        for (fate, count) in [
+            ("redriven", concluded.ran.len()),
+            ("discarded", concluded.discarded.len()),
+            ("relapsed", usize::from(concluded.relapse.is_some())),
+        ] {
+            if count > 0 {
+                counter!(names::RECORDS, "group" => group, "fate" => fate).increment(count as u64);
+            }
+        }
+        tracing::info!(
+            group,
+            partition = concluded.place.0,
+            offset = concluded.place.1,
+            action = %concluded.action.id,
+            what = concluded.action.what.as_str(),
+            ran = concluded.ran.len(),
+            discarded = concluded.discarded.len(),
+            remaining = concluded.remaining,
+            result = concluded.result,
+            "parked records acted upon"
+        );
     }
 
     /// After the commit, in a statement of its own, and only when some other process sends our lanes.

@@ -38,6 +38,7 @@ impl<S: Service> Worker<S> {
         let partition = lane.partition;
         self.let_go(partition);
         self.lanes.insert(partition, lane);
+        self.claimed.insert(partition);
         self.due = true;
     }
 
@@ -71,6 +72,7 @@ impl<S: Service> Worker<S> {
         self.halted.remove(&partition);
         self.unanswered.remove(&partition);
         self.committed.remove(&partition);
+        self.claimed.remove(&partition);
         self.poison.retain(|(of, _), _| *of != partition);
     }
 

@@ -49,7 +49,7 @@ impl<S: Service> Worker<S> {
                 );
                 self.poison.insert(place, Rejection::new(PANIC, message));
             }
-            Trouble::Database { error, ends } => {
+            Trouble::Database { error, ends, again } => {
                 if let Some(ends) = ends {
                     self.unanswered = ends;
                 }
@@ -57,7 +57,7 @@ impl<S: Service> Worker<S> {
                     Fate::Bisect => {
                         count("bisect");
                         self.connection = Some(connection);
-                        self.bisect(records, &error);
+                        self.bisect(records, &again, &error);
                     }
                     Fate::Again => {
                         count("again");
@@ -74,11 +74,30 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    /// Half the batch, until it is one record: that one is the culprit.
-    pub(super) fn bisect(&mut self, records: usize, error: &sqlx::Error) {
+    /// Half the batch, until it is one record: that one is the culprit. If it has parked records run again, half of
+    /// them, until it is one.
+    pub(super) fn bisect(&mut self, records: usize, again: &[Place], error: &sqlx::Error) {
         if records > 1 {
             self.limit = (records / 2).max(1);
             return;
+        }
+        match again {
+            [] => {}
+            [(partition, offset)] => {
+                tracing::error!(
+                    group = self.set.group,
+                    partition,
+                    offset,
+                    %error,
+                    "the database refuses the effects of a parked record again"
+                );
+                self.poison.insert((*partition, *offset), Rejection::new(DATABASE, error.to_string()));
+                return;
+            }
+            several => {
+                self.most_again = several.len() / 2;
+                return;
+            }
         }
         let culprit =
             self.inbox.take(Bound { records: 1, bytes: 1 }, |partition| self.lanes.contains_key(&partition));
