@@ -70,7 +70,8 @@ impl ParkedCommand {
     /// Whether a payload is one of them, by its schema id alone.
     #[must_use]
     pub fn is_one(payload: &[u8]) -> bool {
-        let id = payload.first_chunk::<5>().map(|[magic, id @ ..]| (*magic, SchemaId(u32::from_be_bytes(*id))));
+        let id =
+            payload.first_chunk::<5>().map(|[magic, id @ ..]| (*magic, SchemaId(u32::from_be_bytes(*id))));
         matches!(id, Some((0, RedriveParked::SCHEMA | DiscardParked::SCHEMA)))
     }
 

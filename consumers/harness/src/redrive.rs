@@ -110,7 +110,13 @@ impl Action {
             (self.requested_by.clone(), self.reason.clone(), self.selection.clone());
         if self.what == What::Discard && !left.is_empty() {
             let offsets = left.into_iter().collect();
-            return ParkedCommand::Discard(DiscardParked { action_id, requested_by, reason, selection, offsets });
+            return ParkedCommand::Discard(DiscardParked {
+                action_id,
+                requested_by,
+                reason,
+                selection,
+                offsets,
+            });
         }
         let edited = self.edited.clone().filter(|_| left.contains(&rest));
         let offsets: BTreeSet<i64> =

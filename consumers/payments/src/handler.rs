@@ -1,7 +1,7 @@
 //! Payments as a service of the consumer machine: plan and trace, call, decide and save.
 
 use crate::{
-    books::Books,
+    books::{Books, CaptureState, RefundState},
     calls::{CallLimits, Caller, Outcomes},
     decide::{self, Rows},
     plan::{self, Intent},
@@ -12,7 +12,7 @@ use crate::{
     tally::Tally,
 };
 use harness::{
-    record::{Delivery, Out, Record, Rejection, Verdict},
+    record::{Delivery, Out, Outgoing, Record, Rejection, Verdict},
     service::{Context, Service},
 };
 use schemas::{
@@ -109,6 +109,24 @@ impl Service for Payments {
         out: &mut Out,
     ) -> Result<Verdict, Rejection> {
         decide::decide(rows, context.now, &self.retry, delivery, out)
+    }
+
+    /// What may have been called is asked about on and on until the provider's answer settles it.
+    fn discarded(
+        &self,
+        rows: &Rows,
+        delivery: &Delivery<PaymentCommand>,
+    ) -> Result<Option<Outgoing>, Rejection> {
+        let effect = match &delivery.command {
+            PaymentCommand::CapturePayment(command) => command.capture_id,
+            PaymentCommand::RefundPayment(command) => command.refund_id,
+            PaymentCommand::ResumeEffect(command) => command.effect_id,
+            PaymentCommand::VoidCapture(_) => return Ok(None),
+        };
+        let order = order_of(&delivery.command);
+        let is_open = rows.books.capture(effect).is_some_and(|row| row.state == CaptureState::Calling)
+            || rows.books.refund(effect).is_some_and(|row| row.state == RefundState::Calling);
+        if is_open { say::resume_after(order, effect, delivery.envelope.message).map(Some) } else { Ok(None) }
     }
 
     async fn save_in_tx(&self, tx: &mut PgConnection, _context: &Context, rows: Rows) -> sqlx::Result<Tally> {

@@ -5,7 +5,7 @@
 use crate::books::{Capture, Refund};
 use harness::record::{Outgoing, Rejection};
 use schemas::{
-    ids::{EffectId, OrderId, message_id},
+    ids::{EffectId, MessageId, OrderId, message_id},
     messages::{CaptureSettled, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled, ResumeEffect},
     time::Timestamp,
 };
@@ -64,4 +64,10 @@ pub(crate) fn failed(row: &Refund, reason: &str) -> Said {
 pub(crate) fn resume(order_id: OrderId, effect_id: EffectId, due_at: Timestamp) -> Said {
     let body = ResumeEffect { order_id, effect_id };
     Outgoing::new(order_id.0, message_id(effect_id.0, &format!("resume {}", due_at.0)), &body)
+}
+
+/// The same, when the command that asked for the effect was discarded while it was under way.
+pub(crate) fn resume_after(order_id: OrderId, effect_id: EffectId, discarded: MessageId) -> Said {
+    let body = ResumeEffect { order_id, effect_id };
+    Outgoing::new(order_id.0, message_id(effect_id.0, &format!("resume after {discarded}")), &body)
 }

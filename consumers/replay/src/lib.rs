@@ -45,6 +45,15 @@ pub enum ReplayError {
     Write(#[from] io::Error),
 }
 
+/// A payload as readable JSON: fields in the schema's order, ids as text, times as RFC 3339.
+///
+/// # Errors
+/// [`schemas::wire::WireError`] when it cannot be read.
+pub fn readable(payload: &[u8]) -> Result<impl serde::Serialize + use<>, schemas::wire::WireError> {
+    let (entry, body) = schemas::wire::open(payload)?;
+    plain::Plain::decode(entry, body)
+}
+
 /// Prints what `config` selects, oldest first, each partition in offset order. Blocks: give it a thread that may.
 /// Ends early, without an error, at `stop` or when the reader of `out` goes away (`| head`).
 ///

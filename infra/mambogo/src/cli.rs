@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::roles::WorkerName;
+use crate::{dlq::DlqCommand, roles::WorkerName};
 use clap::{Parser, Subcommand};
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// See to records that are parked: rejected ones, and those that wait behind them
+    Dlq {
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
     /// Print records as JSON lines, oldest first, outside every worker's group
     Replay {
         /// A topic such as order.events; repeat for more; `all` is every topic an order passes through
@@ -71,7 +76,7 @@ pub(crate) enum Command {
     },
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     chassis::settings::parse_duration(text)
         .ok_or_else(|| format!("{text:?} is not a duration such as 250ms, 4s, 15m, 24h or 7d"))
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod dlq;
 mod lag;
 mod roles;
 mod seed;
@@ -35,6 +36,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Topics => setup::topics(&environment).await?,
         Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
+        Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
         Command::Replay { topic, since, key } => tools::replay(&environment, &topic, since, key).await?,
     }

@@ -79,8 +79,7 @@ impl<S: Service> Attempt<'_, S> {
             let key = std::str::from_utf8(&unknown.key).ok().and_then(|key| Uuid::try_parse(key).ok());
             let (Some(id), Some(key)) = (known, key) else { continue };
             // the same record parked once more is another action; the same claim made again is not
-            let meaning =
-                format!("redrive {}/{} {}", unknown.partition, unknown.offset, unknown.attempts);
+            let meaning = format!("redrive {}/{} {}", unknown.partition, unknown.offset, unknown.attempts);
             let command = ParkedCommand::Redrive(RedriveParked {
                 action_id: ids::message_id(key, &meaning).0,
                 requested_by: WORKER.to_owned(),

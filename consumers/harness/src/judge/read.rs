@@ -44,9 +44,9 @@ impl<C> Batch<C> {
                     reader.entries.push(Entry { record, reading: Reading::Action, is_parked: false });
                 }
                 _ => {
-                    let is_acted = acted.as_ref().is_some_and(|(partition, key)| {
-                        *partition == record.partition && *key == record.key
-                    });
+                    let is_acted = acted
+                        .as_ref()
+                        .is_some_and(|(partition, key)| *partition == record.partition && *key == record.key);
                     reader.fresh(record, is_acted);
                 }
             }
@@ -60,7 +60,8 @@ impl<C> Batch<C> {
 impl<S: Service> Reader<'_, S> {
     /// A record as it came off the log.
     fn fresh(&mut self, record: Record, is_acted: bool) {
-        let is_parked = self.lanes.get(&record.partition).is_some_and(|lane| lane.parked.contains(&record.key));
+        let is_parked =
+            self.lanes.get(&record.partition).is_some_and(|lane| lane.parked.contains(&record.key));
         let reading = match self.poison.get(&(record.partition, record.offset)) {
             Some(rejection) => Reading::Rejected(rejection.clone()),
             None if redrive::is_action(&record) => Reading::Rejected(unheard(&record)),
@@ -78,16 +79,17 @@ impl<S: Service> Reader<'_, S> {
             if let Some(edited) = opened.action.edit_of(record.offset) {
                 record.payload.clone_from(edited);
             }
-            let reading = match (steps.get(&record.offset), self.poison.get(&(record.partition, record.offset))) {
-                (None, _) => continue,
-                (Some(Step::Run), Some(rejection)) => Reading::Rejected(rejection.clone()),
-                (Some(Step::Run), None) => self.read(&record),
-                (Some(Step::Drop), _) => {
-                    self.dropped.extend(read_record(self.service, &record).ok());
-                    let is_read = self.dropped.last().is_some_and(|last| last.offset == record.offset);
-                    Reading::Drop(is_read.then(|| self.dropped.len() - 1))
-                }
-            };
+            let reading =
+                match (steps.get(&record.offset), self.poison.get(&(record.partition, record.offset))) {
+                    (None, _) => continue,
+                    (Some(Step::Run), Some(rejection)) => Reading::Rejected(rejection.clone()),
+                    (Some(Step::Run), None) => self.read(&record),
+                    (Some(Step::Drop), _) => {
+                        self.dropped.extend(read_record(self.service, &record).ok());
+                        let is_read = self.dropped.last().is_some_and(|last| last.offset == record.offset);
+                        Reading::Drop(is_read.then(|| self.dropped.len() - 1))
+                    }
+                };
             self.entries.push(Entry { record, reading, is_parked: true });
         }
     }

@@ -3,8 +3,10 @@
 use super::toy::{self, Step, Toy, payload};
 use crate::{
     attempt::{Attempt, Committed, Trouble},
+    judge::Place,
     lane::Lane,
-    record::Record,
+    record::{Record, Rejection},
+    redrive::Most,
     store::LaneSet,
 };
 use chassis::postgres::{SessionLimits, connect};
@@ -16,7 +18,7 @@ use schemas::{
 };
 use sqlx::PgConnection;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -24,18 +26,22 @@ use testbed::Database;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-const SET: LaneSet = LaneSet { group: ORDERS_GROUP, topic: Topic::OrderCommands };
-const KEY: Uuid = Uuid::from_u128(7);
+pub(super) const SET: LaneSet = LaneSet { group: ORDERS_GROUP, topic: Topic::OrderCommands };
+pub(super) const KEY: Uuid = Uuid::from_u128(7);
 
-struct Owner {
-    toy: Toy,
-    lanes: BTreeMap<i32, Lane>,
+pub(super) struct Owner {
+    pub(super) toy: Toy,
+    pub(super) lanes: BTreeMap<i32, Lane>,
+    pub(super) poison: HashMap<Place, Rejection>,
     unanswered: BTreeMap<i32, (i64, i64)>,
-    connection: PgConnection,
+    pub(super) due: bool,
+    pub(super) claimed: BTreeSet<i32>,
+    pub(super) most: Most,
+    pub(super) connection: PgConnection,
 }
 
 impl Owner {
-    async fn claim(database: &Database) -> Self {
+    pub(super) async fn claim(database: &Database) -> Self {
         let mut connection = session(database, SessionLimits::CLAIM).await;
         SET.create_missing(&mut connection, &[0], &[chassis::ids::random()]).await.unwrap();
         let lanes = SET.claim(&mut connection, &[0]).await.unwrap();
@@ -46,20 +52,26 @@ impl Owner {
         Self {
             toy: Toy::default(),
             lanes: lanes.into_iter().map(|lane| (lane.partition, lane)).collect(),
+            poison: HashMap::new(),
             unanswered: BTreeMap::new(),
+            due: false,
+            claimed: BTreeSet::new(),
+            most: Most { records: 1_000, bytes: 1 << 20 },
             connection: session(database, SessionLimits::WORKER).await,
         }
     }
 
-    async fn run(&mut self, records: Vec<Record>) -> Result<Committed<Vec<(Uuid, i64)>>, Trouble> {
+    pub(super) async fn run(&mut self, records: Vec<Record>) -> Result<Committed<Vec<(Uuid, i64)>>, Trouble> {
         let attempt = Attempt {
             service: &self.toy,
             set: SET,
             partitions: 1,
             lanes: &self.lanes,
-            poison: &HashMap::new(),
+            poison: &self.poison,
             unanswered: &self.unanswered,
-            due: false,
+            due: self.due,
+            claimed: &self.claimed,
+            most: self.most,
         };
         attempt.run(&mut self.connection, records).await
     }
@@ -69,22 +81,18 @@ async fn session(database: &Database, limits: SessionLimits) -> PgConnection {
     connect(&database.url("orders"), "test", limits).await.unwrap()
 }
 
-fn record(offset: i64, step: Step) -> Record {
+pub(super) fn record(offset: i64, step: Step) -> Record {
     let message = MessageId(Uuid::from_u128(u128::try_from(offset).unwrap()));
+    let envelope =
+        Envelope { message, causation: message, occurred_at: Timestamp(0), deadline: None, source: None };
     Record {
         topic: Topic::OrderCommands,
         partition: 0,
         offset,
         timestamp: Timestamp(offset),
         key: topics::key(KEY).to_vec(),
-        envelope: Ok(Envelope {
-            message,
-            causation: message,
-            occurred_at: Timestamp(0),
-            deadline: None,
-            source: None,
-        }),
-        header: None,
+        envelope: Ok(envelope),
+        header: Some(envelope.to_bytes()),
         payload: payload(step),
         traceparent: None,
     }

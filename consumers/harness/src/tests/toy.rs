@@ -8,7 +8,10 @@ use schemas::{ids, topics::Topic};
 use sqlx::{PgConnection, Row};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use testbed::Database;
 use tokio::sync::Semaphore;
@@ -27,6 +30,8 @@ pub(crate) enum Step {
 pub(crate) struct Toy {
     /// When set, `load_in_tx` reports its entry in the first and waits for a permit of the second.
     pub(crate) gate: Option<Arc<(Semaphore, Semaphore)>>,
+    /// When set, what was refused on purpose is good: the fault is mended.
+    pub(crate) mended: Arc<AtomicBool>,
     /// (key, n) in the order they were committed.
     pub(crate) seen: Arc<Mutex<Vec<(Uuid, i64)>>>,
 }
@@ -116,6 +121,7 @@ impl Service for Toy {
             Step::To(n) if n <= stands => return Ok(Verdict::AlreadyApplied),
             Step::To(n) if n == stands + 1 => n,
             Step::To(n) => return Err(Rejection::new("out_of_order", format!("{n} after {stands}"))),
+            Step::Reject if self.mended.load(Ordering::Relaxed) => stands + 1,
             Step::Reject => return Err(Rejection::new("asked", "asked to")),
             Step::Panic => panic!("asked to panic"),
             Step::Unstorable => 1_000_000,
@@ -133,6 +139,16 @@ impl Service for Toy {
             },
         );
         Ok(Verdict::Executed)
+    }
+
+    fn discarded(&self, _rows: &Rows, delivery: &Delivery<Step>) -> Result<Option<Outgoing>, Rejection> {
+        Ok(Some(Outgoing {
+            topic: Topic::OrderEvents,
+            key: delivery.key,
+            message: ids::message_id(delivery.key, "given up"),
+            deadline: None,
+            payload: b"given up".to_vec(),
+        }))
     }
 
     async fn save_in_tx(
