@@ -13,6 +13,7 @@ mod buyers;
 mod idempotency;
 mod kills;
 mod rebalance;
+mod redrive;
 mod road;
 mod system;
 mod trace;
