@@ -303,7 +303,8 @@ mod tests {
             while let Some((n, floor)) = log.get(usize::try_from(offset).unwrap()) {
                 match lane.intake(offset, from(*n, *floor)) {
                     Intake::Take => taken.push(*n),
-                    Intake::Reread => { offset = lane.next_offset; continue; }
+                    // the position was put back: what lies between is read again
+                    Intake::Reread | Intake::Gap => { offset = lane.next_offset; continue; }
                     _ => {}
                 }
                 offset += 1;
