@@ -16,7 +16,7 @@ use std::{
 use uuid::Uuid;
 
 /// A record's place: partition and offset.
-pub(crate) type Place = (i32, i64);
+pub type Place = (i32, i64);
 
 /// Cause of a record that was set aside because an earlier one of its key was.
 pub(crate) const BEHIND: &str = "behind";
@@ -28,9 +28,9 @@ pub(crate) const PANIC: &str = "panic";
 pub(crate) const DATABASE: &str = "database";
 
 /// The records of a batch that count: their offsets and numbers were in turn.
-pub(crate) struct Batch<C> {
+pub struct Batch<C> {
     /// Those that could be read and whose key is not parked, in merged order.
-    pub(crate) deliveries: Vec<Delivery<C>>,
+    pub deliveries: Vec<Delivery<C>>,
     /// All of them, in merged order.
     entries: Vec<Entry>,
 }
@@ -51,23 +51,27 @@ enum Reading {
 
 /// What the batch came to.
 #[derive(Default)]
-pub(crate) struct Judgement {
+pub struct Judgement {
     /// Records to set aside, and why. A `Rejection` of cause [`KEYLESS`] is only dead-lettered.
-    pub(crate) rejected: Vec<(Record, Rejection)>,
-    pub(crate) executed: u64,
-    pub(crate) already_applied: u64,
+    pub rejected: Vec<(Record, Rejection)>,
+    /// Records that changed something.
+    pub executed: u64,
+    /// Records that had been applied before.
+    pub already_applied: u64,
 }
 
 /// The service panicked on a record: the batch must be run again with it marked as poison.
 #[derive(Debug)]
-pub(crate) struct Panicked {
-    pub(crate) place: Place,
-    pub(crate) message: String,
+pub struct Panicked {
+    /// Where the record lies.
+    pub place: Place,
+    /// What the panic said.
+    pub message: String,
 }
 
 impl<C> Batch<C> {
     /// Reads the records; `poison` names those that are rejected unread.
-    pub(crate) fn read<S: Service<Command = C>>(
+    pub fn read<S: Service<Command = C>>(
         service: &S,
         records: Vec<Record>,
         lanes: &BTreeMap<i32, Lane>,
@@ -96,14 +100,23 @@ impl<C> Batch<C> {
         Self { deliveries, entries }
     }
 
+    /// Its records, in merged order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.iter().map(|entry| &entry.record)
+    }
+
     /// Whether there is nothing to decide.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Decides record by record. A key whose record is rejected is parked in its lane at once, so that the rest of
     /// the batch goes behind it.
-    pub(crate) fn judge<S: Service<Command = C>>(
+    ///
+    /// # Errors
+    /// [`Panicked`], and then rows, lanes and `out` are not to be used.
+    pub fn judge<S: Service<Command = C>>(
         self,
         service: &S,
         context: &Context,

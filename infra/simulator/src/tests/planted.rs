@@ -1,0 +1,39 @@
+//! A bug of each class, planted into the simulator's adapters, is found within a bounded number of histories.
+
+use super::plan;
+use crate::{
+    plant::{Bug, Plant},
+    run_with,
+};
+
+fn found(bug: Bug, within: u64, invariants: &[&str]) {
+    let failure = run_with(&plan(1, within), Plant { bug: Some(bug) }).expect_err("it must be found");
+    println!("{bug:?}: found in history {}, shrunk to {} steps", failure.histories, failure.steps.len());
+    println!("{failure}");
+    assert!(invariants.contains(&failure.violation.invariant), "{failure}");
+}
+
+#[test]
+fn a_fence_that_is_ignored() {
+    found(Bug::FenceIgnored, 300, &["a zombie cannot write"]);
+}
+
+#[test]
+fn a_number_taken_twice() {
+    found(Bug::DedupeIgnored, 300, &["order per key"]);
+}
+
+#[test]
+fn a_floor_that_promises_too_much() {
+    found(Bug::FloorIgnored, 300, &["order per key"]);
+}
+
+#[test]
+fn a_late_capture_that_is_kept() {
+    found(Bug::LateCaptureKept, 300, &["conservation of money"]);
+}
+
+#[test]
+fn a_waiter_that_is_overlooked() {
+    found(Bug::WaiterSkipped, 300, &["no phantom sold-out", "conservation of stock"]);
+}
