@@ -140,9 +140,9 @@ impl<T: Tables> Shop<T> {
             }
             Err(Trouble::Answered(answered)) => {
                 for lane in answered.iter().filter_map(|partition| self.base.read(*partition)) {
+                    worker.unanswered.remove(&lane.partition);
                     worker.lanes.insert(lane.partition, lane);
                 }
-                worker.unanswered.clear();
                 stage.notes.note(stage.now, |_| {
                     format!("{part} worker {number} finds its lost commit on {answered:?}")
                 });
@@ -211,7 +211,7 @@ impl<T: Tables> Shop<T> {
         }
         if turn.fate == Fate::CommitLost {
             if let Some(worker) = self.workers.get_mut(turn.worker) {
-                worker.unanswered = ends;
+                worker.unanswered.extend(ends);
             }
             return Ok(());
         }
@@ -246,12 +246,12 @@ impl<T: Tables> Shop<T> {
         let Some(worker) = self.workers.get_mut(turn.worker) else { return };
         match turn.fate {
             Fate::DiesAfter => *worker = Worker::default(),
-            Fate::AnswerLost => worker.unanswered = ends,
+            Fate::AnswerLost => worker.unanswered.extend(ends),
             _ => {
-                worker.unanswered.clear();
                 for (partition, mut lane) in lanes {
                     let held = worker.lanes.get(&partition).and_then(|held| held.gap_checked);
                     lane.gap_checked = lane.gap_checked.or(held);
+                    worker.unanswered.remove(&partition);
                     worker.lanes.insert(partition, lane);
                 }
                 worker.fetch.extend(read_to);

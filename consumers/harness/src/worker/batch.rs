@@ -71,7 +71,6 @@ impl<S: Service> Worker<S> {
         self.retry_at = None;
         self.due = false;
         self.database = Ok(());
-        self.unanswered.clear();
         self.limit = (self.limit * 2).min(self.config.batch_records);
         let Committed { lanes, seeks, passed, judgement, said, tally } = committed;
         if !lanes.is_empty() {
@@ -83,6 +82,8 @@ impl<S: Service> Worker<S> {
                 lane.gap_checked = lane.gap_checked.or(held.gap_checked);
             }
             self.poison.retain(|(of, at), _| *of != partition || *at >= lane.next_offset);
+            // of other lanes it is still not known whether their last commit happened
+            self.unanswered.remove(&partition);
             self.lanes.insert(partition, lane);
         }
         for (partition, offset) in seeks {

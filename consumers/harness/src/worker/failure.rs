@@ -51,7 +51,7 @@ impl<S: Service> Worker<S> {
             }
             Trouble::Database { error, ends } => {
                 if let Some(ends) = ends {
-                    self.unanswered = ends;
+                    self.unanswered.extend(ends);
                 }
                 match fate::of(&error) {
                     Fate::Bisect => {
@@ -104,6 +104,7 @@ impl<S: Service> Worker<S> {
             Ok(lanes) => {
                 self.connection = Some(connection);
                 for lane in lanes {
+                    self.unanswered.remove(&lane.partition);
                     match self.lanes.get(&lane.partition) {
                         Some(held) if held.epoch == lane.epoch => {
                             self.lanes.insert(lane.partition, lane);
@@ -111,7 +112,6 @@ impl<S: Service> Worker<S> {
                         _ => {}
                     }
                 }
-                self.unanswered.clear();
                 // what the commit said may still wait for a relay
                 self.wake.notify();
             }
