@@ -45,6 +45,11 @@ impl Draw<'_> {
                 worker: self.random.below(2),
                 by: i8::try_from(self.random.between(-4, 3)).unwrap_or(0),
             },
+            67 if self.faults.zombies => Step::Busy {
+                part: self.part(),
+                worker: self.random.below(2),
+                batches: 1 + self.random.below(3),
+            },
             67..=69 if self.faults.relays => Step::Arrive {
                 part: self.part(),
                 relay: self.random.below(2),

@@ -84,6 +84,8 @@ impl fmt::Display for Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 /// Runs histories until one fails.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Bugs that tests plant into the simulator's own adapters, to see that they are found. Production code has none of
 //! this, and outside of tests nothing can be planted here either.
 
-/// One planted bug of each class.
+/// A planted bug of each class.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -15,6 +15,8 @@ pub(crate) enum Bug {
     LateCaptureKept,
     /// The head of a queue is overlooked.
     WaiterSkipped,
+    /// Records that were read before a seek are taken after it was asked for.
+    ReadsBeforeSeek,
 }
 
 /// What is planted: nothing, outside of tests.
@@ -43,4 +45,5 @@ planted!(
     ignores_floor = FloorIgnored,
     keeps_late_capture = LateCaptureKept,
     skips_waiter = WaiterSkipped,
+    reads_before_seek = ReadsBeforeSeek,
 );

@@ -141,6 +141,8 @@ pub(crate) enum Step {
     Claim { part: Part, worker: u8, partition: u8 },
     /// A worker's next fetch begins so many records off.
     Stray { part: Part, worker: u8, by: i8 },
+    /// A worker's polling thread does what it is told only after so many batches.
+    Busy { part: Part, worker: u8, batches: u8 },
     /// A worker runs a batch.
     Work { part: Part, worker: u8, size: u8, due: bool, calls: Calls, fate: Fate },
     /// A relay sends.

@@ -69,6 +69,10 @@ pub(crate) struct Worker<O> {
     pub(crate) lanes: BTreeMap<i32, Lane>,
     /// Where the next fetch of each partition begins.
     pub(crate) fetch: BTreeMap<i32, i64>,
+    /// Seeks that its polling thread was told and has not done.
+    pub(crate) seeks: BTreeMap<i32, i64>,
+    /// So many batches go by before it does.
+    pub(crate) busy: u8,
     /// As the real one's: where its lanes stand if a commit whose answer was lost did happen.
     pub(crate) unanswered: BTreeMap<i32, (i64, i64)>,
     /// A batch whose calls are made and which is not decided yet.
@@ -77,7 +81,14 @@ pub(crate) struct Worker<O> {
 
 impl<O> Default for Worker<O> {
     fn default() -> Self {
-        Self { lanes: BTreeMap::new(), fetch: BTreeMap::new(), unanswered: BTreeMap::new(), halfway: None }
+        Self {
+            lanes: BTreeMap::new(),
+            fetch: BTreeMap::new(),
+            seeks: BTreeMap::new(),
+            busy: 0,
+            unanswered: BTreeMap::new(),
+            halfway: None,
+        }
     }
 }
 
@@ -109,6 +120,7 @@ impl<T: Tables> Shop<T> {
             return;
         };
         worker.unanswered.remove(&partition);
+        worker.seeks.remove(&partition);
         worker.fetch.insert(partition, lane.next_offset);
         worker.lanes.insert(partition, lane);
     }
@@ -123,6 +135,13 @@ impl<T: Tables> Shop<T> {
     pub(crate) fn stray(&mut self, worker: usize, by: i64) {
         if let Some(worker) = self.workers.get_mut(worker) {
             worker.fetch.values_mut().for_each(|at| *at = (*at + by).max(0));
+        }
+    }
+
+    /// Its polling thread is late.
+    pub(crate) fn keep_busy(&mut self, worker: usize, batches: u8) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.busy = batches;
         }
     }
 

@@ -38,6 +38,10 @@ impl<T: Tables> Shop<T> {
         if let Some((records, outcomes)) = worker.halfway.take() {
             return self.settle(stage, turn, records, outcomes).map(|()| true);
         }
+        if worker.busy == 0 {
+            worker.fetch.append(&mut worker.seeks);
+        }
+        worker.busy = worker.busy.saturating_sub(1);
         let records = fetch(self.tables.service().input(), worker, stage, turn.size);
         if worker.lanes.is_empty() || (records.is_empty() && !turn.due) {
             return Ok(false);
@@ -133,6 +137,7 @@ impl<T: Tables> Shop<T> {
                 for partition in &fenced {
                     worker.lanes.remove(partition);
                     worker.fetch.remove(partition);
+                    worker.seeks.remove(partition);
                     worker.unanswered.remove(partition);
                 }
                 stage.notes.note(stage.now, |_| format!("{part} worker {number} is fenced off {fenced:?}"));
@@ -255,7 +260,7 @@ impl<T: Tables> Shop<T> {
                     worker.lanes.insert(partition, lane);
                 }
                 worker.fetch.extend(read_to);
-                worker.fetch.extend(seeks);
+                worker.seeks.extend(seeks);
             }
         }
     }
@@ -298,9 +303,11 @@ impl<T: Tables> Shop<T> {
 
 /// The next records of what the worker holds: each partition in offset order, among the heads the lowest timestamp.
 fn fetch<O>(topic: Topic, worker: &Worker<O>, stage: &Stage, size: usize) -> Vec<Record> {
+    // a partition whose seek is not done is left alone, as the machine does
     let mut at: BTreeMap<i32, i64> = worker
         .lanes
         .iter()
+        .filter(|(partition, _)| !worker.seeks.contains_key(partition) || stage.plant.reads_before_seek())
         .map(|(partition, lane)| {
             (*partition, worker.fetch.get(partition).copied().unwrap_or(lane.next_offset))
         })

@@ -96,6 +96,9 @@ impl World {
             Step::Stray { part, worker, by } => {
                 of_part!(self, part, |shop, _stage| shop.stray(worker.into(), by.into()));
             }
+            Step::Busy { part, worker, batches } => {
+                of_part!(self, part, |shop, _stage| shop.keep_busy(worker.into(), batches));
+            }
             Step::Work { part, worker, size, due, calls, fate } => {
                 let turn = Turn { worker: worker.into(), size: size.into(), due, calls, fate };
                 of_part!(self, part, |shop, stage| shop.work(stage, turn))?;

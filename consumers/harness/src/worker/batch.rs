@@ -6,7 +6,7 @@ impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
     pub(super) async fn work(&mut self) -> bool {
         let bound = Bound { records: self.limit, bytes: self.config.batch_bytes };
-        let records = self.inbox.take(bound, |partition| self.lanes.contains_key(&partition));
+        let records = self.inbox.take(bound, |partition| self.reads(partition));
         if records.is_empty() && !self.due {
             return false;
         }
@@ -56,7 +56,7 @@ impl<S: Service> Worker<S> {
                 records: self.limit - records.len(),
                 bytes: self.config.batch_bytes.saturating_sub(bytes),
             };
-            let more = self.inbox.take(left, |partition| self.lanes.contains_key(&partition));
+            let more = self.inbox.take(left, |partition| self.reads(partition));
             if left.bytes == 0 {
                 break;
             }
@@ -87,7 +87,7 @@ impl<S: Service> Worker<S> {
             self.lanes.insert(partition, lane);
         }
         for (partition, offset) in seeks {
-            self.command(Command::Seek { partition, offset });
+            self.seek(partition, offset);
         }
         for (fate, count) in [
             ("executed", judgement.executed),

@@ -80,8 +80,7 @@ impl<S: Service> Worker<S> {
             self.limit = (records / 2).max(1);
             return;
         }
-        let culprit =
-            self.inbox.take(Bound { records: 1, bytes: 1 }, |partition| self.lanes.contains_key(&partition));
+        let culprit = self.inbox.take(Bound { records: 1, bytes: 1 }, |partition| self.reads(partition));
         match culprit.first() {
             Some(record) => {
                 tracing::error!(

@@ -37,3 +37,10 @@ fn a_late_capture_that_is_kept() {
 fn a_waiter_that_is_overlooked() {
     found(Bug::WaiterSkipped, 300, &["no phantom sold-out", "conservation of stock"]);
 }
+
+/// Once a bug of the machine itself: a batch taken between the order to seek and its being done found the jump still
+/// there, believed it, and went on behind what it was to read again.
+#[test]
+fn a_batch_taken_before_a_seek_is_done() {
+    found(Bug::ReadsBeforeSeek, 3_000, &["a 202 is a promise", "order per key", "settled", "bounded"]);
+}
