@@ -49,27 +49,47 @@ pub(crate) struct Committed<T> {
 
 /// Records that needed no decision.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Passed {
-    pub(crate) below: u64,
-    pub(crate) repeats: u64,
-    pub(crate) holes: u64,
-    pub(crate) gaps: u64,
+pub struct Passed {
+    /// They lay below the position.
+    pub below: u64,
+    /// Their numbers had been taken.
+    pub repeats: u64,
+    /// A number before theirs was missing.
+    pub holes: u64,
+    /// They made the lane seek.
+    pub gaps: u64,
 }
 
 /// Why a batch did not commit.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// Somebody else claimed these lanes.
     Fenced(Vec<i32>),
     /// A commit whose answer was lost did happen: these lanes are to be read again.
     Answered(Vec<i32>),
     /// Something that must not be: these lanes stop until somebody looks.
-    Halt { partitions: Vec<i32>, why: String },
+    Halt {
+        /// The lanes.
+        partitions: Vec<i32>,
+        /// What is wrong with them.
+        why: String,
+    },
     /// A record that made the service panic.
-    Poison { place: Place, message: String },
-    /// The database refused, or is away. `ends` is set when the commit itself got no answer; `again` are the parked
-    /// records that ran again in the batch.
-    Database { error: sqlx::Error, ends: Option<BTreeMap<i32, (i64, i64)>>, again: Vec<Place> },
+    Poison {
+        /// Where it lies.
+        place: Place,
+        /// What the panic said.
+        message: String,
+    },
+    /// The database refused, or is away.
+    Database {
+        /// What it said.
+        error: sqlx::Error,
+        /// Set when the commit itself got no answer: where its lanes stand if it happened.
+        ends: Option<BTreeMap<i32, (i64, i64)>>,
+        /// The parked records that ran again in the batch.
+        again: Vec<Place>,
+    },
 }
 
 impl From<sqlx::Error> for Trouble {
@@ -78,12 +98,16 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
-struct TakenIn<C> {
-    batch: Batch<C>,
+/// A batch's records, judged by offset and number.
+pub struct TakenIn<C> {
+    /// Those that count.
+    pub batch: Batch<C>,
     /// The lanes of the batch, moved past its records.
-    lanes: BTreeMap<i32, Lane>,
-    seeks: BTreeMap<i32, i64>,
-    passed: Passed,
+    pub lanes: BTreeMap<i32, Lane>,
+    /// Where reading goes on, for lanes that do not simply go on.
+    pub seeks: BTreeMap<i32, i64>,
+    /// The others.
+    pub passed: Passed,
 }
 
 impl<S: Service> Attempt<'_, S> {
@@ -109,7 +133,7 @@ impl<S: Service> Attempt<'_, S> {
         records: Vec<Record>,
         opened: Option<Opened>,
     ) -> Result<Committed<S::Tally>, Trouble> {
-        let taken_in = self.take_in(records, opened);
+        let taken_in = take_in(self.service, self.lanes, self.due, records, self.poison, opened);
         let partitions: Vec<i32> = taken_in.lanes.keys().copied().collect();
         if partitions.is_empty() {
             return Ok(Committed {
@@ -124,36 +148,6 @@ impl<S: Service> Attempt<'_, S> {
         }
         let outcomes = self.call_outside(connection, &partitions, &taken_in.batch).await?;
         self.settle(connection, &partitions, taken_in, &outcomes).await
-    }
-
-    /// Judges each record by offset and number, on copies of the lanes.
-    fn take_in(&self, records: Vec<Record>, opened: Option<Opened>) -> TakenIn<S::Command> {
-        let mut lanes: BTreeMap<i32, Lane> = if self.due { self.lanes.clone() } else { BTreeMap::new() };
-        let mut seeks = BTreeMap::new();
-        let mut passed = Passed::default();
-        let mut taken = Vec::with_capacity(records.len());
-        for record in records {
-            let Some(held) = self.lanes.get(&record.partition) else { continue };
-            if seeks.contains_key(&record.partition) {
-                continue;
-            }
-            let lane = lanes.entry(record.partition).or_insert_with(|| held.clone());
-            let source = record.envelope.as_ref().ok().and_then(|envelope| envelope.source);
-            match lane.intake(record.offset, source) {
-                Intake::Take => taken.push(record),
-                Intake::Below => passed.below += 1,
-                Intake::Repeat => passed.repeats += 1,
-                Intake::Hole => passed.holes += 1,
-                Intake::Gap | Intake::Reread => {
-                    passed.gaps += 1;
-                    seeks.insert(record.partition, lane.next_offset);
-                }
-            }
-        }
-        // a lane that only dropped records below its position has nothing to write
-        lanes.retain(|partition, lane| self.due || self.lanes.get(partition) != Some(lane));
-        let batch = Batch::read(self.service, taken, &lanes, self.poison, opened);
-        TakenIn { batch, lanes, seeks, passed }
     }
 
     /// The first transaction of a batch that calls the outside, and the calls.
@@ -269,6 +263,46 @@ impl<S: Service> Attempt<'_, S> {
     }
 }
 
+/// Judges each record by offset and number, on copies of the lanes that their owner holds. Pure.
+///
+/// `due`: all lanes take part, whether they have records or not. `opened` is the command about parked records that opens
+/// the batch, if one does.
+pub fn take_in<S: Service>(
+    service: &S,
+    held: &BTreeMap<i32, Lane>,
+    due: bool,
+    records: Vec<Record>,
+    poison: &HashMap<Place, Rejection>,
+    opened: Option<Opened>,
+) -> TakenIn<S::Command> {
+    let mut lanes: BTreeMap<i32, Lane> = if due { held.clone() } else { BTreeMap::new() };
+    let mut seeks = BTreeMap::new();
+    let mut passed = Passed::default();
+    let mut taken = Vec::with_capacity(records.len());
+    for record in records {
+        let Some(before) = held.get(&record.partition) else { continue };
+        if seeks.contains_key(&record.partition) {
+            continue;
+        }
+        let lane = lanes.entry(record.partition).or_insert_with(|| before.clone());
+        let source = record.envelope.as_ref().ok().and_then(|envelope| envelope.source);
+        match lane.intake(record.offset, source) {
+            Intake::Take => taken.push(record),
+            Intake::Below => passed.below += 1,
+            Intake::Repeat => passed.repeats += 1,
+            Intake::Hole => passed.holes += 1,
+            Intake::Gap | Intake::Reread => {
+                passed.gaps += 1;
+                seeks.insert(record.partition, lane.next_offset);
+            }
+        }
+    }
+    // a lane that only dropped records below its position has nothing to write
+    lanes.retain(|partition, lane| due || held.get(partition) != Some(lane));
+    let batch = Batch::read(service, taken, &lanes, poison, opened);
+    TakenIn { batch, lanes, seeks, passed }
+}
+
 /// Rolls back at once: a transaction that is only dropped keeps its locks until its connection is used again, and
 /// whoever claimed our lanes waits for them.
 async fn roll_back(tx: Transaction<'_, Postgres>, trouble: Trouble) -> Trouble {
@@ -278,8 +312,11 @@ async fn roll_back(tx: Transaction<'_, Postgres>, trouble: Trouble) -> Trouble {
     trouble
 }
 
-/// Compares the rows with what their owner knows: all as expected, or what is wrong.
-fn check(
+/// Compares the rows with what their owner knows: all as expected, or what is wrong. Pure.
+///
+/// # Errors
+/// [`Trouble`]: fenced, an answer that was lost, or a halt.
+pub fn check(
     held: &BTreeMap<i32, Lane>,
     locked: &[Locked],
     partitions: &[i32],

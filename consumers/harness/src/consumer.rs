@@ -38,6 +38,8 @@ pub(crate) enum Event {
     Ends(Vec<(i32, i64, i64)>),
     /// A position lies outside its partition: the owner is to compare.
     OutOfRange,
+    /// The seek of that ticket is done: whatever of the partition comes from now on was read after it.
+    Sought { partition: i32, ticket: u64 },
     /// Whether the brokers answer.
     Brokers(Result<(), String>),
 }
@@ -45,8 +47,8 @@ pub(crate) enum Event {
 /// What the owner tells the polling thread.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Read the partition from this offset on.
-    Seek { partition: i32, offset: i64 },
+    /// Read the partition from this offset on, and tell when it is so: [`Event::Sought`] with the same ticket.
+    Seek { partition: i32, offset: i64, ticket: u64 },
     /// Stop reading the partition.
     Halt { partition: i32 },
     /// Tell the group how far we are: partition, next offset.
@@ -311,7 +313,10 @@ impl Polling {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Seek { partition, offset } => self.seek(partition, offset),
+            Command::Seek { partition, offset, ticket } => {
+                self.seek(partition, offset);
+                self.tell(Event::Sought { partition, ticket });
+            }
             Command::Halt { partition } => {
                 self.halted.insert(partition);
                 let mut list = TopicPartitionList::new();

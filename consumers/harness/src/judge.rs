@@ -20,7 +20,7 @@ use std::{
 };
 
 /// A record's place: partition and offset.
-pub(crate) type Place = (i32, i64);
+pub type Place = (i32, i64);
 
 /// Cause of a record that was set aside because an earlier one of its key was.
 pub(crate) const BEHIND: &str = "behind";
@@ -40,7 +40,7 @@ pub(crate) fn parks(record: &Record, rejection: &Rejection) -> bool {
 }
 
 /// The records of a batch that count: their offsets and numbers were in turn.
-pub(crate) struct Batch<C> {
+pub struct Batch<C> {
     /// Those that could be read, in merged order; then those to be discarded.
     deliveries: Vec<Delivery<C>>,
     /// How many of them are to be decided.
@@ -73,41 +73,56 @@ enum Reading {
 
 /// What the batch came to.
 #[derive(Default)]
-pub(crate) struct Judgement {
+pub struct Judgement {
     /// Records to set aside, and why. One that [`parks`] nothing is only dead-lettered.
-    pub(crate) rejected: Vec<(Record, Rejection)>,
-    pub(crate) executed: u64,
-    pub(crate) already_applied: u64,
+    pub rejected: Vec<(Record, Rejection)>,
+    /// Records that changed something.
+    pub executed: u64,
+    /// Records that had been applied before.
+    pub already_applied: u64,
     /// What was done about parked records.
     pub(crate) concluded: Option<Concluded>,
 }
 
 /// The service panicked on a record: the batch must be run again with it marked as poison.
 #[derive(Debug)]
-pub(crate) struct Panicked {
-    pub(crate) place: Place,
-    pub(crate) message: String,
+pub struct Panicked {
+    /// Where the record lies.
+    pub place: Place,
+    /// What the panic said.
+    pub message: String,
 }
 
 impl<C> Batch<C> {
+    /// Its records, in merged order.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.iter().map(|entry| &entry.record)
+    }
+
     /// Whether there is nothing to decide.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// What is to be decided.
-    pub(crate) fn to_decide(&self) -> &[Delivery<C>] {
+    #[must_use]
+    pub fn to_decide(&self) -> &[Delivery<C>] {
         self.deliveries.get(..self.decided).unwrap_or_default()
     }
 
     /// The same, and what is to be discarded.
-    pub(crate) fn to_load(&self) -> &[Delivery<C>] {
+    #[must_use]
+    pub fn to_load(&self) -> &[Delivery<C>] {
         &self.deliveries
     }
 
     /// Decides record by record. A key whose record is rejected is parked in its lane at once, so that the rest of
     /// the batch goes behind it.
-    pub(crate) fn judge<S: Service<Command = C>>(
+    ///
+    /// # Errors
+    /// [`Panicked`], and then rows, lanes and `out` are not to be used.
+    pub fn judge<S: Service<Command = C>>(
         self,
         service: &S,
         context: &Context,

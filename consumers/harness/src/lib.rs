@@ -26,5 +26,17 @@ mod store;
 
 pub use worker::{WorkerError, run};
 
+/// The steps of a batch that are functions of their arguments, in the order in which [`run`] takes them: the
+/// simulator takes them over tables in memory.
+pub mod pure {
+    pub use crate::{
+        attempt::{Passed, TakenIn, Trouble, check, take_in},
+        judge::{Batch, Judgement, Panicked, Place},
+        redrive::Opened,
+        seal::{pack, parkings},
+        store::{Locked, Packed, Parking},
+    };
+}
+
 #[cfg(test)]
 mod tests;

@@ -195,7 +195,7 @@ pub(crate) fn plan(action: &Action, heads: &[Head], most: Most) -> Plan {
 
 /// An action and the records it is about, read by the lane's owner while the lane was locked.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
+pub struct Opened {
     /// Where the command lies.
     pub(crate) place: Place,
     pub(crate) key: Vec<u8>,

@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Numbers all that is said, in order, and packs one row for each lane that says something.
-pub(crate) fn pack(
+#[must_use]
+pub fn pack(
     said: &[Said],
     rejected: &[(Record, Rejection)],
     lanes: &mut BTreeMap<i32, Lane>,
@@ -45,7 +46,8 @@ pub(crate) fn pack(
 }
 
 /// The rows of what is set aside. What parks nothing is only dead-lettered.
-pub(crate) fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
+#[must_use]
+pub fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
     rejected
         .iter()
         .filter(|(record, rejection)| judge::parks(record, rejection))

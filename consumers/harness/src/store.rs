@@ -21,31 +21,47 @@ pub(crate) struct LaneSet {
 
 /// What a lane's row says while it is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Locked {
-    pub(crate) partition: i32,
-    pub(crate) epoch: i64,
-    pub(crate) next_offset: i64,
-    pub(crate) outbox_seq: i64,
+pub struct Locked {
+    /// The lane's partition.
+    pub partition: i32,
+    /// The fence as it stands.
+    pub epoch: i64,
+    /// The position.
+    pub next_offset: i64,
+    /// The last packed row.
+    pub outbox_seq: i64,
 }
 
 /// One packed row.
-pub(crate) struct Packed {
-    pub(crate) lane: LaneId,
-    pub(crate) seq: i64,
-    pub(crate) records: Vec<u8>,
+pub struct Packed {
+    /// The lane that says it.
+    pub lane: LaneId,
+    /// Its place in the lane's sequence.
+    pub seq: i64,
+    /// Its records, in the format [`schemas::outbox::FORMAT`].
+    pub records: Vec<u8>,
 }
 
 /// One record set aside.
-pub(crate) struct Parking {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) key: Vec<u8>,
-    pub(crate) source: Option<(Uuid, u64)>,
-    pub(crate) logged_at: Timestamp,
-    pub(crate) header: Option<Vec<u8>>,
-    pub(crate) record: Vec<u8>,
-    pub(crate) cause: &'static str,
-    pub(crate) detail: String,
+pub struct Parking {
+    /// Where it lies.
+    pub partition: i32,
+    /// Where it lies.
+    pub offset: i64,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// The lane it came from, and its number there.
+    pub source: Option<(Uuid, u64)>,
+    /// The log's timestamp.
+    pub logged_at: Timestamp,
+    /// Its envelope's bytes.
+    pub header: Option<Vec<u8>>,
+    /// Its payload.
+    pub record: Vec<u8>,
+    /// Why it was set aside, by name.
+    pub cause: &'static str,
+    /// Why, in words.
+    pub detail: String,
 }
 
 pub(crate) fn utc(at: Timestamp) -> DateTime<Utc> {

@@ -100,6 +100,10 @@ pub(crate) struct Worker<S: Service> {
     /// Lanes that are ours but not claimed yet, each with what ends its claimer.
     unclaimed: BTreeMap<i32, DropGuard>,
     events: mpsc::UnboundedSender<Event>,
+    /// Seeks that the polling thread has not done, by ticket. What waits of those partitions was read before: taken
+    /// for a jump that is still there, it would carry the lane over what it is to read again.
+    seeking: BTreeMap<i32, u64>,
+    last_ticket: u64,
     halted: BTreeMap<i32, String>,
     poison: HashMap<Place, Rejection>,
     unanswered: BTreeMap<i32, (i64, i64)>,
@@ -174,6 +178,8 @@ pub async fn run<S: Service>(
         lanes: BTreeMap::new(),
         unclaimed: BTreeMap::new(),
         events: events_in,
+        seeking: BTreeMap::new(),
+        last_ticket: 0,
         halted: BTreeMap::new(),
         poison: HashMap::new(),
         unanswered: BTreeMap::new(),
@@ -247,6 +253,18 @@ impl<S: Service> Worker<S> {
     fn command(&self, command: Command) {
         // the thread ends only after Stop
         let _ = self.commands.send(command);
+    }
+
+    /// Has a lane's partition read from `offset` on. Nothing of it is taken until that is so.
+    fn seek(&mut self, partition: i32, offset: i64) {
+        self.last_ticket += 1;
+        self.seeking.insert(partition, self.last_ticket);
+        self.command(Command::Seek { partition, offset, ticket: self.last_ticket });
+    }
+
+    /// Whether records of that partition are taken.
+    fn reads(&self, partition: i32) -> bool {
+        self.lanes.contains_key(&partition) && !self.seeking.contains_key(&partition)
     }
 
     /// Tells health and metrics how it stands.

@@ -43,7 +43,10 @@ pub(crate) fn walk(product_id: ProductId, stock: &Stock) -> Result<Outgoing, Rej
 }
 
 /// The deadline of an outside owner's reserve has passed.
-pub(crate) fn overdue(order: OrderId) -> Result<Outgoing, Rejection> {
+///
+/// # Errors
+/// None in practice.
+pub fn overdue(order: OrderId) -> Result<Outgoing, Rejection> {
     let body = SettleStock { order_id: order, outcome: Settlement::Released };
     Outgoing::new(order.0, ids::message_id(order.0, "reserve overdue"), &body)
 }

@@ -14,7 +14,7 @@ pub mod stock;
 pub mod books;
 pub mod need;
 
-mod answer;
+pub mod answer;
 pub mod decide;
 pub mod walk;
 

@@ -15,7 +15,7 @@ pub mod provider;
 pub mod sandbox;
 
 pub mod decide;
-mod say;
+pub mod say;
 mod tally;
 
 pub mod handler;

@@ -61,7 +61,10 @@ pub(crate) fn failed(row: &Refund, reason: &str) -> Said {
 }
 
 /// The reminder: an effect's due time has come. A new one each time it is deferred.
-pub(crate) fn resume(order_id: OrderId, effect_id: EffectId, due_at: Timestamp) -> Said {
+///
+/// # Errors
+/// None in practice.
+pub fn resume(order_id: OrderId, effect_id: EffectId, due_at: Timestamp) -> Result<Outgoing, Rejection> {
     let body = ResumeEffect { order_id, effect_id };
     Outgoing::new(order_id.0, message_id(effect_id.0, &format!("resume {}", due_at.0)), &body)
 }

@@ -31,6 +31,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
     ("checks", &[]),
+    // the pure parts of both sides
+    (
+        "simulator",
+        &["schemas", "harness", "saga", "orders-worker", "inventory-worker", "payments-worker", "relay"],
+    ),
 ];
 
 /// What of ours only tests are built with, at most: a test has to put records on Kafka.

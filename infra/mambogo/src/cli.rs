@@ -62,6 +62,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// Run histories of all services in memory, with faults; prints the shortest script of one that breaks an invariant
+    Sim {
+        /// The first history's seed; the next one has the next. Drawn and printed when it is not given
+        #[arg(long)]
+        seed: Option<u64>,
+        /// How many histories
+        #[arg(long, default_value_t = 10_000)]
+        histories: u64,
+        /// Orders of each history
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=30))]
+        orders: u8,
+        /// What may go wrong: all, none, or any of crashes, zombies, relays, provider, poison, with commas between
+        #[arg(long, default_value = "all")]
+        faults: simulator::Faults,
+    },
     /// Print records as JSON lines, oldest first, outside every worker's group
     Replay {
         /// A topic such as order.events; repeat for more; `all` is every topic an order passes through

@@ -38,6 +38,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
+        Command::Sim { seed, histories, orders, faults } => tools::sim(seed, histories, orders, faults)?,
         Command::Replay { topic, since, key } => tools::replay(&environment, &topic, since, key).await?,
     }
     Ok(())

@@ -7,7 +7,7 @@ impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
     pub(super) async fn work(&mut self) -> bool {
         let bound = Bound { records: self.limit, bytes: self.config.batch_bytes };
-        let records = self.inbox.take(bound, |partition| self.lanes.contains_key(&partition));
+        let records = self.inbox.take(bound, |partition| self.reads(partition));
         if records.is_empty() && !self.due {
             return false;
         }
@@ -60,7 +60,7 @@ impl<S: Service> Worker<S> {
                 records: self.limit - records.len(),
                 bytes: self.config.batch_bytes.saturating_sub(bytes),
             };
-            let more = self.inbox.take(left, |partition| self.lanes.contains_key(&partition));
+            let more = self.inbox.take(left, |partition| self.reads(partition));
             if left.bytes == 0 {
                 break;
             }
@@ -75,7 +75,6 @@ impl<S: Service> Worker<S> {
         self.retry_at = None;
         self.due = false;
         self.database = Ok(());
-        self.unanswered.clear();
         self.limit = (self.limit * 2).min(self.config.batch_records);
         let Committed { lanes, seeks, passed, judgement, said, tally, later: _ } = committed;
         if judgement.concluded.is_some() {
@@ -95,10 +94,12 @@ impl<S: Service> Worker<S> {
                 *of != partition || *at >= lane.next_offset || *at < begin && acted != Some(partition)
             });
             self.claimed.remove(&partition);
+            // of other lanes it is still not known whether their last commit happened
+            self.unanswered.remove(&partition);
             self.lanes.insert(partition, lane);
         }
         for (partition, offset) in seeks {
-            self.command(Command::Seek { partition, offset });
+            self.seek(partition, offset);
         }
         for (fate, count) in [
             ("executed", judgement.executed),

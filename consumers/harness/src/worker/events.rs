@@ -30,6 +30,11 @@ impl<S: Service> Worker<S> {
             }
             Event::OutOfRange => self.command(Command::AskEnds(self.lanes.keys().copied().collect())),
             Event::Ends(ends) => self.compare(&ends),
+            Event::Sought { partition, ticket } => {
+                if self.seeking.get(&partition) == Some(&ticket) {
+                    self.seeking.remove(&partition);
+                }
+            }
             Event::Brokers(state) => self.brokers = state,
         }
     }
@@ -61,14 +66,16 @@ impl<S: Service> Worker<S> {
                 epoch = lane.epoch,
                 "lane claimed late"
             );
-            self.command(Command::Seek { partition: lane.partition, offset: lane.next_offset });
+            let (partition, offset) = (lane.partition, lane.next_offset);
             self.hold(lane);
+            self.seek(partition, offset);
         }
     }
 
     pub(super) fn let_go(&mut self, partition: i32) {
         self.lanes.remove(&partition);
         self.unclaimed.remove(&partition);
+        self.seeking.remove(&partition);
         self.halted.remove(&partition);
         self.unanswered.remove(&partition);
         self.committed.remove(&partition);

@@ -51,7 +51,7 @@ impl<S: Service> Worker<S> {
             }
             Trouble::Database { error, ends, again } => {
                 if let Some(ends) = ends {
-                    self.unanswered = ends;
+                    self.unanswered.extend(ends);
                 }
                 match fate::of(&error) {
                     Fate::Bisect => {
@@ -99,8 +99,7 @@ impl<S: Service> Worker<S> {
                 return;
             }
         }
-        let culprit =
-            self.inbox.take(Bound { records: 1, bytes: 1 }, |partition| self.lanes.contains_key(&partition));
+        let culprit = self.inbox.take(Bound { records: 1, bytes: 1 }, |partition| self.reads(partition));
         match culprit.first() {
             Some(record) => {
                 tracing::error!(
@@ -123,6 +122,7 @@ impl<S: Service> Worker<S> {
             Ok(lanes) => {
                 self.connection = Some(connection);
                 for lane in lanes {
+                    self.unanswered.remove(&lane.partition);
                     match self.lanes.get(&lane.partition) {
                         Some(held) if held.epoch == lane.epoch => {
                             self.lanes.insert(lane.partition, lane);
@@ -130,7 +130,6 @@ impl<S: Service> Worker<S> {
                         _ => {}
                     }
                 }
-                self.unanswered.clear();
                 // what the commit said may still wait for a relay
                 self.wake.notify();
             }
