@@ -287,7 +287,13 @@ pub fn take_in<S: Service>(
         let lane = lanes.entry(record.partition).or_insert_with(|| before.clone());
         let source = record.envelope.as_ref().ok().and_then(|envelope| envelope.source);
         match lane.intake(record.offset, source) {
-            Intake::Take => taken.push(record),
+            Intake::Take => {
+                // it was taken although its successors lie before it: those are read again
+                if lane.next_offset <= record.offset {
+                    seeks.insert(record.partition, lane.next_offset);
+                }
+                taken.push(record);
+            }
             Intake::Below => passed.below += 1,
             Intake::Repeat => passed.repeats += 1,
             Intake::Hole => passed.holes += 1,

@@ -74,7 +74,7 @@ enum Reading {
 /// What the batch came to.
 #[derive(Default)]
 pub struct Judgement {
-    /// Records to set aside, and why. One that [`parks`] nothing is only dead-lettered.
+    /// Records to set aside, and why. One that parks nothing is only dead-lettered.
     pub rejected: Vec<(Record, Rejection)>,
     /// Records that changed something.
     pub executed: u64,
