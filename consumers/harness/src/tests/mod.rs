@@ -3,4 +3,5 @@
 mod interleavings;
 mod redrive;
 mod road;
+mod seeks;
 mod toy;
