@@ -16,3 +16,5 @@ pub mod envelope;
 pub mod outbox;
 pub mod view;
 pub mod wire;
+
+pub mod webhook_signature;
