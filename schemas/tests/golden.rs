@@ -4,78 +4,19 @@
 
 #[path = "golden/example.rs"]
 mod example;
+#[path = "golden/readers.rs"]
+mod readers;
 
 use apache_avro::{AvroResult, Schema, reader::datum::GenericDatumReader, types::Value};
+use readers::{COMMANDS, READERS};
 use schemas::{
     catalogue::{ENTRIES, Entry},
     messages::*,
-    parked::{DiscardParked, ParkedCommand, RedriveParked},
+    parked::ParkedCommand,
     topics::Topic,
-    wire::{self, WireError},
+    wire,
 };
 use std::collections::BTreeSet;
-
-/// Decodes with today's struct and encodes again, in the newest schema.
-type Reader = fn(&[u8]) -> Result<Vec<u8>, WireError>;
-
-/// What is said of records travels with them.
-const COMMANDS: &[Topic] = &[Topic::OrderCommands, Topic::InventoryCommands, Topic::PaymentCommands];
-
-macro_rules! readers {
-    ($($message:ident),+ $(,)? ; $($about:ident),+) => {
-        /// Every message's reader by the record's name.
-        const READERS: &[(&str, &[Topic], Reader)] = &[
-            $((
-                <$message as Body>::NAME,
-                &[<$message as Message>::TOPIC],
-                |payload| wire::encode(&wire::decode::<$message>(payload)?),
-            ),)+
-            $((
-                <$about as Body>::NAME,
-                COMMANDS,
-                |payload| wire::encode(&wire::decode::<$about>(payload)?),
-            ),)+
-        ];
-    };
-}
-
-readers!(
-    SubmitOrder,
-    CancelOrder,
-    DeadlinePassed,
-    RefundOrder,
-    StockReserved,
-    StockRejected,
-    PaymentCaptured,
-    PaymentDeclined,
-    EffectFailed,
-    ReserveStock,
-    SettleStock,
-    AdjustStock,
-    WalkQueue,
-    CapturePayment,
-    VoidCapture,
-    RefundPayment,
-    ResumeEffect,
-    OrderAccepted,
-    OrderReserved,
-    OrderConfirmed,
-    OrderRejected,
-    OrderCancelled,
-    OrderExpired,
-    OrderAmended,
-    StockChanged,
-    CaptureSettled,
-    RefundSettled;
-    RedriveParked,
-    DiscardParked
-);
-
-fn golden_bytes(entry: &Entry) -> Vec<u8> {
-    let path = example::path(entry, "hex");
-    let hint = "write it: cargo run -p schemas --example golden";
-    example::from_hex(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}; {hint}")))
-}
 
 fn newest_of(record: &str) -> &'static Entry {
     ENTRIES.iter().rfind(|entry| entry.record == record).unwrap()
@@ -85,7 +26,12 @@ fn newest_of(record: &str) -> &'static Entry {
 fn the_readable_form_and_the_bytes_say_the_same() {
     for entry in ENTRIES {
         let readable = example::encode(entry, &example::read(entry));
-        assert_eq!(example::to_hex(&readable), example::to_hex(&golden_bytes(entry)), "{}", entry.record);
+        assert_eq!(
+            example::to_hex(&readable),
+            example::to_hex(&example::golden_bytes(entry)),
+            "{}",
+            entry.record
+        );
     }
 }
 
@@ -97,7 +43,7 @@ fn todays_structs_read_every_example_and_write_the_newest_to_the_byte() {
             .find(|(name, ..)| *name == entry.record)
             .unwrap_or_else(|| panic!("{} is missing among the readers of this test", entry.record));
         assert_eq!(*topics, entry.topics, "{}", entry.record);
-        let golden = golden_bytes(entry);
+        let golden = example::golden_bytes(entry);
         let written = reader(&golden).unwrap_or_else(|e| panic!("{} {}: {e}", entry.record, entry.id));
         let newest = newest_of(entry.record);
         assert_eq!(written[..5], [&[0][..], &newest.id.0.to_be_bytes()].concat(), "{}", entry.record);
@@ -110,7 +56,7 @@ fn todays_structs_read_every_example_and_write_the_newest_to_the_byte() {
 #[test]
 fn every_topics_reader_knows_its_messages() {
     for entry in ENTRIES {
-        let payload = golden_bytes(entry);
+        let payload = example::golden_bytes(entry);
         assert_eq!(ParkedCommand::is_one(&payload), entry.topics.len() > 1, "{}", entry.record);
         let name = match entry.topics {
             [Topic::OrderCommands] => OrderCommand::decode(&payload).map(|message| message.name()),
@@ -136,7 +82,7 @@ fn read(writer: &Schema, mut body: &[u8], reader: Option<&Schema>) -> AvroResult
 #[test]
 fn each_version_of_a_record_reads_the_examples_of_all_others() {
     for writer in ENTRIES {
-        let payload = golden_bytes(writer);
+        let payload = example::golden_bytes(writer);
         let (found, body) = wire::open(&payload).unwrap();
         assert_eq!(found.id, writer.id);
         let written = Schema::parse_str(writer.json).unwrap();

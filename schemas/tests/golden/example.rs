@@ -47,6 +47,14 @@ pub(crate) fn encode(entry: &Entry, body: &Json) -> Vec<u8> {
     [&[0][..], &entry.id.0.to_be_bytes(), &datum].concat()
 }
 
+/// The example's bytes as they were on the topic.
+#[allow(dead_code, reason = "the writer of bytes does not read")]
+pub(crate) fn golden_bytes(entry: &Entry) -> Vec<u8> {
+    let path = path(entry, "hex");
+    let hint = "write it: cargo run -p schemas --example golden";
+    from_hex(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}; {hint}")))
+}
+
 /// Bytes as hexadecimal digits, 32 bytes a line.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
