@@ -64,7 +64,7 @@ init_postgres() {
 
 postgres_conf() {
   local shared=512MB connections=200
-  if [ "$INSTANCE" = test ]; then shared=256MB connections=400; fi
+  if [ "$INSTANCE" != dev ]; then shared=256MB connections=400; fi
   cat <<CONF
 # Written by infra/local at every start.
 listen_addresses = '127.0.0.1'

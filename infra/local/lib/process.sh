@@ -155,3 +155,15 @@ take_lock() {
   fi
   echo "'$COMMAND', pid $$, since $(date +%H:%M:%S)" >"$RUN_DIR/lock.owner"
 }
+
+# kill_part PART: ends it at once, frozen or not, and its children with it
+kill_part() {
+  local pid children
+  if pid=$(pid_of "$1"); then
+    children=$(cat "/proc/$pid"/task/*/children 2>/dev/null || true)
+    # shellcheck disable=SC2086 # a list of numbers
+    kill -s KILL "$pid" $children 2>/dev/null || true
+    while runs "$1"; do sleep 0.02; done
+  fi
+  rm -f "$(pid_file "$1")"
+}

@@ -5,6 +5,7 @@
 # shell can never point the local stack at somebody's real cluster.
 
 DOTENV_KEYS=()
+BROKERS=1 # numbers of the instance's brokers
 
 # Reads KEY=VALUE lines as data: nothing in the file is executed. What the environment has already, wins.
 read_dotenv() {
@@ -38,12 +39,23 @@ use_instance() {
   case $INSTANCE in
     dev) PORT_PREFIX=DEV BASE=20000 ;;
     test) PORT_PREFIX=TEST BASE=30000 ;;
-    *) fail "there is no instance '$INSTANCE'" 'the instances are: dev, test' ;;
+    chaos) PORT_PREFIX=CHAOS BASE=10000 ;;
+    *) fail "there is no instance '$INSTANCE'" 'the instances are: dev, test, chaos' ;;
   esac
   HOME_DIR=$ROOT/.local/$INSTANCE
   LOG_DIR=$HOME_DIR/log
   RUN_DIR=$HOME_DIR/run
   ENV_FILE=$HOME_DIR/env
+  if [ "$INSTANCE" = chaos ]; then use_cluster; fi
+}
+
+# Of chaos: three brokers, and as many processes of ours as its runner has started.
+use_cluster() {
+  local file
+  BROKERS='1 2 3' PARTS=''
+  for file in "$RUN_DIR"/*.pid; do
+    if [ -f "$file" ]; then PARTS+=" $(basename "$file" .pid)"; fi
+  done
 }
 
 make_folders() {
@@ -108,23 +120,23 @@ choose_ports() {
     if [ "$INSTANCE" = dev ] && [ "$asked" != "$POSTGRES_PORT $REDIS_PORT $KAFKA_PORT $CONTROLLER_PORT $REGISTRY_PORT" ]; then
       fail "the stack runs on other ports than those now asked for" 'make down first, then make up'
     fi
-  elif [ "$INSTANCE" = test ]; then
+  elif [ "$INSTANCE" != dev ]; then
     dodge_taken_ports
   fi
   printf '%s\n' "$POSTGRES_PORT" "$REDIS_PORT" "$KAFKA_PORT" "$CONTROLLER_PORT" "$REGISTRY_PORT" >"$RUN_DIR/ports"
 }
 
-# Tests don't care which ports they get: where another checkout holds the usual ones, the next block is taken.
+# Tests and chaos don't care which ports they get: where another checkout holds the usual ones, the next block is taken.
 dodge_taken_ports() {
   local shift port taken
   for shift in 0 100 200 300 400 500 600 700 800 900; do
     ports_at $((BASE + shift))
     taken=''
-    for port in "$POSTGRES_PORT" "$REDIS_PORT" "$KAFKA_PORT" "$CONTROLLER_PORT"; do
+    for port in "$POSTGRES_PORT" "$REDIS_PORT" $(broker_ports) $(controller_ports); do
       if port_answers "$port"; then taken=$port; fi
     done
     if [ -z "$taken" ]; then
-      if [ "$shift" -ne 0 ]; then note "the usual test ports are in use: taking Postgres $POSTGRES_PORT, Redis $REDIS_PORT, Kafka $KAFKA_PORT"; fi
+      if [ "$shift" -ne 0 ]; then note "the usual $INSTANCE ports are in use: taking Postgres $POSTGRES_PORT, Redis $REDIS_PORT, Kafka $KAFKA_PORT"; fi
       return 0
     fi
   done
@@ -158,7 +170,7 @@ database_url() { echo "postgres://mambogo_$1:mambogo@127.0.0.1:$POSTGRES_PORT/ma
 
 env_lines() {
   local role
-  setting KAFKA_BROKERS "127.0.0.1:$KAFKA_PORT"
+  setting KAFKA_BROKERS "$(kafka_brokers)"
   setting REDIS_URL "redis://127.0.0.1:$REDIS_PORT/0"
   setting ADMIN_DATABASE_URL "$(database_url admin)"
   for role in orders inventory payments sandbox catalog edge relay audit; do
@@ -173,7 +185,7 @@ env_lines() {
     return
   fi
   setting KAFKA_PARTITIONS "${KAFKA_PARTITIONS:-4}"
-  setting KAFKA_REPLICATION "${KAFKA_REPLICATION:-1}"
+  setting KAFKA_REPLICATION "${KAFKA_REPLICATION:-$(wc -w <<<"$BROKERS" | tr -d ' ')}"
   setting TOPIC_PREFIX "${TOPIC_PREFIX:-}"
   setting GATEWAY_ADDR "$GATEWAY_ADDR"
   setting MANAGEMENT_ADDR "$MANAGEMENT_ADDR"
