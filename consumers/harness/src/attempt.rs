@@ -2,6 +2,7 @@
 //! or not at all.
 
 mod parked;
+mod points;
 
 use crate::{
     judge::{self, Batch, Judgement, Place},
@@ -12,6 +13,7 @@ use crate::{
     service::{Context, Service},
     store::{LaneSet, Locked},
 };
+use chassis::crash::{self, CrashPoint};
 use schemas::{time::Timestamp, topics::Topic};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -42,6 +44,8 @@ pub(crate) struct Committed<T> {
     pub(crate) passed: Passed,
     pub(crate) judgement: Judgement,
     pub(crate) said: usize,
+    /// Of these, commands whose time had come.
+    pub(crate) due: usize,
     pub(crate) tally: Option<T>,
     /// Records that belong to the next batch.
     pub(crate) later: Vec<Record>,
@@ -142,6 +146,7 @@ impl<S: Service> Attempt<'_, S> {
                 passed: taken_in.passed,
                 judgement: Judgement::default(),
                 said: 0,
+                due: 0,
                 tally: None,
                 later: Vec::new(),
             });
@@ -163,8 +168,12 @@ impl<S: Service> Attempt<'_, S> {
         let mut tx = connection.begin().await?;
         match self.intend_in_tx(&mut tx, partitions, batch).await {
             Ok(intents) => {
+                crash::point_of(self.set.group, CrashPoint::TraceBefore);
                 tx.commit().await?;
-                Ok(self.service.call(intents).await)
+                crash::point_of(self.set.group, CrashPoint::TraceAfter);
+                let outcomes = self.service.call(intents).await;
+                crash::point_of(self.set.group, CrashPoint::CallsAfter);
+                Ok(outcomes)
             }
             Err(trouble) => Err(roll_back(tx, trouble).await),
         }
@@ -193,8 +202,12 @@ impl<S: Service> Attempt<'_, S> {
             Ok(settled) => {
                 let end = |lane: &Lane| (lane.partition, (lane.next_offset, lane.outbox_seq));
                 let ends = settled.lanes.values().map(end).collect();
+                settled.before_commit(self.set.group);
                 match tx.commit().await {
-                    Ok(()) => Ok(settled),
+                    Ok(()) => {
+                        settled.after_commit(self.set.group);
+                        Ok(settled)
+                    }
                     Err(error) => Err(Trouble::Database { error, ends: Some(ends), again: Vec::new() }),
                 }
             }
@@ -220,6 +233,7 @@ impl<S: Service> Attempt<'_, S> {
             }
             self.redrive_unknown_in_tx(tx, &lanes, &mut out).await?;
         }
+        let due = out.said().len();
         let mut judgement = Judgement::default();
         let mut tally = None;
         if !batch.is_empty() {
@@ -246,7 +260,8 @@ impl<S: Service> Attempt<'_, S> {
             self.set.conclude_in_tx(tx, concluded).await?;
         }
         self.set.move_in_tx(tx, &lanes.values().collect::<Vec<_>>()).await?;
-        Ok(Committed { lanes, seeks, passed, judgement, said: out.said().len(), tally, later: Vec::new() })
+        let said = out.said().len();
+        Ok(Committed { lanes, seeks, passed, judgement, said, due, tally, later: Vec::new() })
     }
 
     /// Locks the lanes' rows and compares them with what this owner knows.

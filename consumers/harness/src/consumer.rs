@@ -3,7 +3,10 @@
 //! It decides nothing about records. Its owner task tells it where to seek, what to pause and what to commit.
 
 use crate::{config::WorkerConfig, inbox::Inbox, lane::Lane, record::Record, store::LaneSet};
-use chassis::postgres::{SessionLimits, connect};
+use chassis::{
+    crash::{self, CrashPoint},
+    postgres::{SessionLimits, connect},
+};
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
@@ -104,6 +107,14 @@ impl ConsumerContext for Claims {
         };
         if let Err(error) = done {
             tracing::error!(group = self.set.group, %error, "the group's assignment could not be followed");
+        }
+    }
+
+    fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
+        match result {
+            Ok(()) => crash::point_of(self.set.group, CrashPoint::OffsetsAfter),
+            // advisory, as below
+            Err(error) => tracing::debug!(group = self.set.group, %error, "offsets were not committed"),
         }
     }
 }
@@ -329,6 +340,7 @@ impl Polling {
                 for (partition, offset) in offsets {
                     let _ = list.add_partition_offset(self.topic(), partition, Offset::Offset(offset));
                 }
+                crash::point_of(self.claims().set.group, CrashPoint::OffsetsBefore);
                 // advisory: lag tools read it, nobody else
                 if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
                     tracing::debug!(group = self.claims().set.group, %error, "committing offsets");

@@ -3,6 +3,7 @@
 mod parked;
 
 use crate::lane::{Destination, Heard, Lane};
+use chassis::crash::{self, CrashPoint};
 use chrono::{DateTime, Utc};
 use schemas::{ids::LaneId, time::Timestamp, topics::Topic};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
@@ -111,6 +112,7 @@ impl LaneSet {
         connection: &mut PgConnection,
         partitions: &[i32],
     ) -> sqlx::Result<Vec<Lane>> {
+        crash::point_of(self.group, CrashPoint::LaneBefore);
         // one statement; rows are locked in key order, so two claims cannot deadlock
         let rows = sqlx::query(
             "WITH mine AS (
@@ -129,6 +131,7 @@ impl LaneSet {
         .bind(partitions)
         .fetch_all(connection)
         .await?;
+        crash::point_of(self.group, CrashPoint::LaneAfter);
         rows.iter().map(read_lane).collect()
     }
 

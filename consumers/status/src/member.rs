@@ -1,6 +1,7 @@
 //! A member of the status group: its consumer, how far it committed, and whether it is stuck.
 
 use crate::{config::StatusConfig, metrics};
+use chassis::crash::{self, CrashPoint};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -59,10 +60,13 @@ impl ConsumerContext for Hooks {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
+        match result {
+            Ok(()) => crash::point_of(STATUS_GROUP, CrashPoint::OffsetsAfter),
             // advisory: the next commit covers it, and what is read twice changes nothing
-            ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);
-            tracing::warn!(%error, "a commit was refused");
+            Err(error) => {
+                ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);
+                tracing::warn!(%error, "a commit was refused");
+            }
         }
     }
 }
@@ -161,6 +165,7 @@ impl Member {
             if offsets.count() == 0 {
                 return Ok(());
             }
+            crash::point_of(STATUS_GROUP, CrashPoint::OffsetsBefore);
             self.consumer.commit(&offsets, CommitMode::Async)
         });
         if let Err(error) = committed {

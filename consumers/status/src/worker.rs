@@ -10,7 +10,11 @@ use crate::{
     views::{Views, Written},
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use chassis::{clock::Clock, health::Part};
+use chassis::{
+    clock::Clock,
+    crash::{self, CrashPoint},
+    health::Part,
+};
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Message},
@@ -143,8 +147,10 @@ impl Worker<'_> {
         let mut is_paused = false;
         loop {
             let began = Instant::now();
+            crash::point(CrashPoint::ViewBefore);
             match self.runtime.block_on(self.views.write(batch.orders())) {
                 Ok(written) => {
+                    crash::point(CrashPoint::ViewAfter);
                     self.readiness.up(Leg::Redis);
                     self.count(batch, &written, began);
                     if is_paused {

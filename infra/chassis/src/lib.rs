@@ -1,6 +1,7 @@
 //! What any process stands on. Knows nothing of orders.
 
 pub mod clock;
+pub mod crash;
 pub mod health;
 pub mod ids;
 pub mod kafka;

@@ -3,6 +3,7 @@
 use crate::config::{self, ProcessConfig};
 use chassis::{
     clock::Clock,
+    crash,
     health::{self, Health},
     settings::Environment,
     signals, telemetry,
@@ -72,6 +73,7 @@ impl fmt::Display for Role {
 pub(crate) async fn run(environment: &Environment, roles: &[Role]) -> Result<(), Failure> {
     let process = ProcessConfig::from_environment(environment)?;
     telemetry::start_logs(process.log_format, &process.log_filter);
+    crash::arm(environment)?;
     let metrics = telemetry::start_metrics()?;
     let stop = signals::stop_on_signal()?;
     let health = Health::default();

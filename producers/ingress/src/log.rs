@@ -3,6 +3,7 @@
 
 use crate::problem::Problem;
 use async_trait::async_trait;
+use chassis::crash::{self, CrashPoint};
 use publisher::{Destination, OutboundRecord, Publisher};
 use schemas::{
     envelope::{self, Envelope},
@@ -114,9 +115,13 @@ impl CommandLog for Publisher {
             payload: command.payload,
             headers: vec![(envelope::HEADER.to_owned(), command.envelope.to_bytes())],
         };
+        crash::point(CrashPoint::ProduceBefore);
         // an error of the call says that nothing was handed over; one of the report never does
         let pending = Self::send(self, &record).map_err(|error| SendError::NotSent(error.to_string()))?;
-        pending.await.map_err(|error| SendError::Unknown(error.to_string()))
+        crash::point(CrashPoint::ProduceHanded);
+        let delivered = pending.await.map_err(|error| SendError::Unknown(error.to_string()))?;
+        crash::point(CrashPoint::ProduceAfter);
+        Ok(delivered)
     }
 
     async fn partitions(&self, topic: Topic) -> Result<i32, LogAway> {

@@ -5,6 +5,7 @@ use crate::{
     proof::{Mark, Memory},
     scripts::Scripts,
 };
+use chassis::crash::{self, CrashPoint};
 use ingress::redis_link::{Life, RedisAway, RedisLink};
 use schemas::{
     ids::OrderId,
@@ -118,7 +119,9 @@ impl Claims {
             .arg(millis(wanted.lease))
             .arg(millis(CLAIM_TTL))
             .arg(json);
+        crash::point(CrashPoint::ClaimBefore);
         let (mark, age, outcome, left): (String, i64, String, i64) = self.link.run(&life, &script).await?;
+        crash::point(CrashPoint::ClaimAfter);
         let outcome = match outcome.as_str() {
             "new" => Outcome::New,
             "taken" => Outcome::Taken,
@@ -144,7 +147,10 @@ impl Claims {
         }
         let mut script = self.scripts.answer.key(view::key(order));
         script.key(SINCE).arg(claim.mark.as_str()).arg(hash.to_string());
-        self.link.run(&life, &script).await.map(|held: i64| held == 1)
+        crash::point(CrashPoint::AnswerBefore);
+        let held = self.link.run(&life, &script).await.map(|held: i64| held == 1);
+        crash::point(CrashPoint::AnswerAfter);
+        held
     }
 
     /// Gives a claim back whose record was never handed over. Best effort: otherwise it lapses.

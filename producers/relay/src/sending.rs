@@ -1,6 +1,7 @@
 //! One producer and its plan, from the first record to the first failure.
 
 use crate::plan::{Limits, Parcel, Plan};
+use chassis::crash::{self, CrashPoint};
 use publisher::{
     Destination, OutboundRecord, PublishError, Publisher, PublisherConfig, Refusal, Report, Reports,
 };
@@ -90,7 +91,9 @@ impl Sending {
             && let Some(mut parcel) = self.plan.next_parcel()
         {
             let outbound = outbound(&mut parcel);
+            crash::point(CrashPoint::SendBefore);
             let Err(error) = self.publisher.send_tagged(&outbound, parcel.tag, &self.reports) else {
+                crash::point(CrashPoint::SendHanded);
                 continue;
             };
             let parcel = restored(parcel, outbound);
@@ -127,7 +130,10 @@ impl Sending {
         for report in reports {
             match report.outcome {
                 Ok(delivered) => match self.plan.acked(report.tag, delivered.offset) {
-                    Ok(()) => acknowledged += 1,
+                    Ok(()) => {
+                        crash::point(CrashPoint::SendAfter);
+                        acknowledged += 1;
+                    }
                     Err(stop) => {
                         failure.get_or_insert_with(|| Failure::new(stop));
                     }

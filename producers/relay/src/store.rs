@@ -8,7 +8,10 @@ use crate::{
     leases::{Shares, share},
     plan::{Row, Span, Want},
 };
-use chassis::postgres::{self, SessionLimits};
+use chassis::{
+    crash::{self, CrashPoint},
+    postgres::{self, SessionLimits},
+};
 use schemas::{ids::LaneId, outbox};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, PgConnection, Row as _, SqlSafeStr, SqlStr, postgres::PgConnectOptions,
@@ -158,7 +161,10 @@ impl Store {
         let first: Vec<i64> = spans.iter().map(|span| span.first).collect();
         let last: Vec<i64> = spans.iter().map(|span| span.last).collect();
         let query = sqlx::query(sql).bind(lanes).bind(first).bind(last);
-        Ok(self.run(async |connection| query.execute(connection).await).await?.rows_affected())
+        crash::point(CrashPoint::DeleteBefore);
+        let deleted = self.run(async |connection| query.execute(connection).await).await?.rows_affected();
+        crash::point(CrashPoint::DeleteAfter);
+        Ok(deleted)
     }
 
     /// Every lane that there is, all of them ours.
@@ -171,6 +177,7 @@ impl Store {
     /// Renews the leases of member `me`, takes what became free of its share, and gives back the rest.
     pub(crate) async fn lease(&mut self, me: Uuid, time: Duration) -> sqlx::Result<Shares> {
         let millis = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        crash::point(CrashPoint::LeaseBefore);
         let join = sqlx::query(self.sql.join.clone()).bind(me).bind(millis);
         self.run(async |connection| join.execute(connection).await).await?;
         let members = self.ids(sqlx::query(self.sql.members.clone())).await?.into_iter().collect();
@@ -181,13 +188,16 @@ impl Store {
         self.run(async |connection| give_back.execute(connection).await).await?;
         let take = sqlx::query(self.sql.take.clone()).bind(me).bind(millis).bind(wanted);
         let held = self.ids(take).await?.into_iter().map(LaneId).collect();
+        crash::point(CrashPoint::LeaseAfter);
         Ok(Shares { all, held })
     }
 
     /// Gives all leases of member `me` back.
     pub(crate) async fn leave(&mut self, me: Uuid) -> sqlx::Result<()> {
         let leave = sqlx::query(self.sql.leave.clone()).bind(me);
+        crash::point(CrashPoint::LeaveBefore);
         self.run(async |connection| leave.execute(connection).await).await?;
+        crash::point(CrashPoint::LeaveAfter);
         Ok(())
     }
 

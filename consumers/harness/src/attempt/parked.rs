@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::redrive::{Action, is_action, outgoing, plan};
+use chassis::crash::{self, CrashPoint};
 use schemas::{
     catalogue::{self, SchemaId},
     ids,
@@ -32,6 +33,7 @@ impl<S: Service> Attempt<'_, S> {
         match self.open_in_tx(&mut tx, record, action).await {
             Ok(opened) => {
                 tx.commit().await?;
+                crash::point_of(self.set.group, CrashPoint::RedriveOpened);
                 Ok(Some(opened))
             }
             Err(trouble) => Err(roll_back(tx, trouble).await),

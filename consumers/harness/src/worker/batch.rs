@@ -76,7 +76,7 @@ impl<S: Service> Worker<S> {
         self.due = false;
         self.database = Ok(());
         self.limit = (self.limit * 2).min(self.config.batch_records);
-        let Committed { lanes, seeks, passed, judgement, said, tally, later: _ } = committed;
+        let Committed { lanes, seeks, passed, judgement, said, tally, .. } = committed;
         if judgement.concluded.is_some() {
             self.most_again = (self.most_again * 2).min(MOST_NAMED);
         }

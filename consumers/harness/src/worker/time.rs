@@ -1,6 +1,7 @@
 //! What happens by the clock: due work, offsets for lag tools, the outbox's size, stalls.
 
 use super::*;
+use chassis::crash::{self, CrashPoint};
 
 impl<S: Service> Worker<S> {
     /// What happens by the clock: due work, claims that failed, offsets for lag tools, the outbox's size, stalls.
@@ -28,6 +29,9 @@ impl<S: Service> Worker<S> {
         let Some(mut connection) = self.take_connection().await else { return };
         match self.service.is_due(&mut connection, &lanes).await {
             Ok(due) => {
+                if due {
+                    crash::point_of(self.set.group, CrashPoint::DueFound);
+                }
                 self.due |= due;
                 self.connection = Some(connection);
             }

@@ -2,6 +2,7 @@
 
 use super::Behaviour;
 use crate::provider::{CaptureRequest, RefundRequest};
+use chassis::crash::{self, CrashPoint};
 use schemas::{
     ids::EffectId,
     money::{Currency, Money},
@@ -86,6 +87,7 @@ impl Ledger {
             .values()
             .map(|r| Behaviour::of(&r.method).and_then(|b| b.charged_on(r.amount.amount)))
             .collect();
+        crash::point(CrashPoint::ChargeBefore);
         let rows = sqlx::query(
             "INSERT INTO charges AS c (key, order_id, amount, currency, method, charged_on, state, charged_at)
              SELECT key, order_id, amount, currency, method, charged_on,
@@ -117,6 +119,7 @@ impl Ledger {
         .bind(charged_on)
         .fetch_all(&self.pool)
         .await?;
+        crash::point(CrashPoint::ChargeAfter);
         rows.iter().map(|row| Ok((EffectId(row.try_get("key")?), charge(row)?))).collect()
     }
 
@@ -161,7 +164,9 @@ impl Ledger {
         if entry.is_of(request) && entry.state == RefundState::None && is_time {
             entry.state = move_refund_in_tx(&mut tx, request).await?;
         }
+        crash::point(CrashPoint::RefundBefore);
         tx.commit().await?;
+        crash::point(CrashPoint::RefundAfter);
         Ok(entry)
     }
 
