@@ -48,6 +48,11 @@ pub enum Answer {
     Running,
     /// Never begun: the budget was spent.
     NotBegun,
+    /// Never begun: the provider is left alone for a while.
+    PutOff {
+        /// How long.
+        again_in: Duration,
+    },
 }
 
 /// An answer, and whether this batch wrote the trace.
@@ -152,7 +157,7 @@ impl Caller {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut call = running.remove(intent.ask.key())?;
         call.look();
-        let is_useless = matches!(call.early, Some(Answer::Unknown { .. }));
+        let is_useless = matches!(call.early, Some(Answer::Unknown { .. } | Answer::PutOff { .. }));
         call.counts = false;
         call.fresh = intent.fresh;
         (!is_useless).then_some(call)
@@ -288,6 +293,12 @@ impl Answer {
     pub fn unknown(why: &str) -> Self {
         Self::Unknown { why: why.to_owned() }
     }
+
+    /// Whether nothing was called.
+    #[must_use]
+    pub fn is_not_begun(&self) -> bool {
+        matches!(self, Self::NotBegun | Self::PutOff { .. })
+    }
 }
 
 fn timed_out() -> Answer {
@@ -299,7 +310,8 @@ impl From<Outcome> for Answer {
         match outcome {
             Outcome::Approved { reference } => Self::Approved { reference: bearable(&reference) },
             Outcome::Declined { reason } => Self::Declined { reason: bearable(&reason) },
-            Outcome::Unknown { why } => Self::Unknown { why: bearable(&why) },
+            Outcome::Pending { why } | Outcome::Unknown { why } => Self::Unknown { why: bearable(&why) },
+            Outcome::NotBegun { again_in } => Self::PutOff { again_in },
         }
     }
 }

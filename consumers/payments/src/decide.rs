@@ -24,7 +24,7 @@ use schemas::{
     messages::{CapturePayment, PaymentCommand, VoidCapture},
     time::Timestamp,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 mod refunds;
 
@@ -62,7 +62,8 @@ pub fn decide(
     delivery: &Delivery<PaymentCommand>,
     out: &mut Out,
 ) -> Result<Verdict, Rejection> {
-    let mut step = Step { rows, now, retry, partition: delivery.partition, changes: Changes::default() };
+    let (partition, changes) = (delivery.partition, Changes::default());
+    let mut step = Step { rows, now, retry, partition, put_off: Duration::ZERO, changes };
     let verdict = match &delivery.command {
         PaymentCommand::CapturePayment(command) => step.capture(command),
         PaymentCommand::VoidCapture(command) => step.void(command),
@@ -117,6 +118,8 @@ struct Step<'a> {
     now: Timestamp,
     retry: &'a Retry,
     partition: i32,
+    /// How long the provider is left alone.
+    put_off: Duration,
     changes: Changes,
 }
 
@@ -209,7 +212,7 @@ impl Step<'_> {
                 row.attempts = row.attempts.saturating_add(1);
                 self.still_calling(row)
             }
-            Answer::NotBegun => self.still_calling(row),
+            Answer::NotBegun | Answer::PutOff { .. } => self.still_calling(row),
         }
     }
 
@@ -322,15 +325,18 @@ impl Step<'_> {
             return News::Old;
         }
         self.changes.used = Some(effect);
-        match self.rows.outcomes.0.get(&effect) {
-            None => News::Heard(Answer::NotBegun),
-            Some(heard) if heard.fresh && heard.answer == Answer::NotBegun => News::Untouched,
-            Some(heard) => News::Heard(heard.answer.clone()),
+        let Some(heard) = self.rows.outcomes.0.get(&effect) else { return News::Heard(Answer::NotBegun) };
+        if let Answer::PutOff { again_in } = heard.answer {
+            self.put_off = again_in;
+        }
+        match &heard.answer {
+            answer if heard.fresh && answer.is_not_begun() => News::Untouched,
+            answer => News::Heard(answer.clone()),
         }
     }
 
     fn defer(&mut self, effect: EffectId, order_id: OrderId, attempt: i32) {
-        let due_at = self.retry.due(self.now, effect, attempt);
+        let due_at = self.retry.due(self.now.plus(self.put_off), effect, attempt);
         let deferral = Deferral { partition: self.partition, due_at, order_id, attempt };
         self.changes.deferred.push((effect, deferral));
     }

@@ -5,6 +5,7 @@ use schemas::{
     ids::{EffectId, OrderId},
     money::Money,
 };
+use std::time::Duration;
 
 /// A capture to make. The same key always comes with the same request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +48,20 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
-    /// Anything else: time-out, 5xx, a body that does not read, "key in use". It may have been done.
+    /// The provider works, and has not decided yet: a payment that is processed, a key that another call uses.
+    Pending {
+        /// What it said.
+        why: String,
+    },
+    /// Anything else: time-out, 5xx, 429, a body that does not read. It may have been done.
     Unknown {
         /// What happened.
         why: String,
+    },
+    /// It was not asked at all, and is not to be before that.
+    NotBegun {
+        /// How long to wait.
+        again_in: Duration,
     },
 }
 
@@ -59,6 +70,12 @@ impl Outcome {
     #[must_use]
     pub fn unknown(why: impl Into<String>) -> Self {
         Self::Unknown { why: why.into() }
+    }
+
+    /// [`Outcome::Declined`], because of that.
+    #[must_use]
+    pub fn declined(reason: impl Into<String>) -> Self {
+        Self::Declined { reason: reason.into() }
     }
 }
 

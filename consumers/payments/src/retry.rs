@@ -31,9 +31,10 @@ impl Default for Retry {
     }
 }
 
-/// Nothing that was once sent is still under way after this: an effect that nobody has called for so long, and that the
-/// provider does not know, never happened.
-pub const STRAGGLERS: Duration = Duration::from_secs(15 * 60);
+/// Nothing that was once sent is still under way after this, and what it did can be found: an effect that nobody has called
+/// for so long, and that the provider does not know, never happened. 15 minutes for the call, and the hour that Stripe's
+/// search may lag in an outage (<https://docs.stripe.com/search>).
+pub const STRAGGLERS: Duration = Duration::from_secs(75 * 60);
 
 impl Retry {
     /// The wait after `attempt` unknown answers (1 for the first): between half and all of
@@ -67,11 +68,16 @@ impl Retry {
     }
 }
 
-/// SplitMix64's finaliser (Steele, Lea, Flood 2014) over the id's bits and the attempt.
 fn jitter(effect: EffectId, attempt: i32) -> u64 {
     let (high, low) = effect.0.as_u64_pair();
-    let mut z =
-        high ^ low.rotate_left(32) ^ u64::from(attempt.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mix(high ^ low.rotate_left(32) ^ u64::from(attempt.unsigned_abs()).wrapping_mul(GOLDEN_GAMMA))
+}
+
+/// SplitMix64's increment: makes neighbouring numbers differ in many bits.
+pub(crate) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64's finaliser (Steele, Lea, Flood 2014).
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

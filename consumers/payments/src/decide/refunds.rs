@@ -101,7 +101,7 @@ impl Step<'_> {
                 refund.reason = Some(why);
             }
             // not counted: time alone never makes a refund fail
-            Answer::Running | Answer::NotBegun | Answer::Absent => {}
+            Answer::Running | Answer::NotBegun | Answer::PutOff { .. } | Answer::Absent => {}
         }
         self.defer(refund.id, refund.order_id, refund.attempts);
         self.changes.refund = Some(refund);

@@ -180,6 +180,20 @@ fn what_was_never_begun_is_as_good_as_never_asked() {
 }
 
 #[test]
+fn what_is_put_off_was_never_begun_and_is_not_looked_at_before_the_provider_is() {
+    let again_in = Duration::from_secs(30);
+    let put_off = Answer::PutOff { again_in };
+    for (is_fresh, state) in [(true, CaptureState::Waiting), (false, CaptureState::Calling)] {
+        let mut test = Test::with(vec![row(CaptureState::Calling)], vec![]);
+        test = test.heard(capture_id(), is_fresh, put_off.clone());
+        assert_eq!(test.take(asked()), Ok(Verdict::Executed));
+        assert_eq!((test.capture().state, test.capture().attempts), (state, 0));
+        let due_at = test.rows.books.deferrals()[&capture_id()].due_at;
+        assert!(due_at > test.now.plus(again_in), "{due_at:?}");
+    }
+}
+
+#[test]
 fn past_its_deadline_a_capture_expires_unless_a_call_may_have_been_made() {
     for rows in [vec![], vec![row(CaptureState::Waiting)]] {
         let mut test = Test::with(rows, vec![]);

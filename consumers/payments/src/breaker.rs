@@ -1,0 +1,385 @@
+//! The circuit breaker: when a provider fails too often, it is left alone for a while. Pure: time and chance come in as
+//! arguments. [`crate::guard`] puts it around a provider.
+//!
+//! | state | a call | ends |
+//! |---|---|---|
+//! | closed | is made | open, when the share of failures among the calls of the window is too high |
+//! | open | is put off | half-open, when the cool-down is over |
+//! | half-open | a few are made as probes, the rest put off | closed when all probes worked; open, for longer, when one failed |
+//!
+//! The states are those of Nygard, "Release It!" (2007). A library for it was not taken: those that are kept up wrap futures
+//! and read the clock, and none says when to come back, which is what becomes the due time of what is put off.
+
+use crate::retry::{GOLDEN_GAMMA, mix};
+use std::{collections::VecDeque, time::Duration};
+
+/// When it opens, for how long, and what closes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerLimits {
+    /// Over which time failures are counted.
+    pub window: Duration,
+    /// With fewer calls in the window it stays closed.
+    pub fewest: u32,
+    /// Per cent of the window's calls that have to fail.
+    pub failures: u32,
+    /// How long it stays open, the first time; doubles as long as probes fail.
+    pub cool_down: Duration,
+    /// The longest it stays open.
+    pub longest: Duration,
+    /// So many calls have to work before it closes.
+    pub probes: u32,
+}
+
+impl Default for BreakerLimits {
+    /// Half of at least 20 calls within 10 s; open for 5 s doubling to a minute; three probes.
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(10),
+            fewest: 20,
+            failures: 50,
+            cool_down: Duration::from_secs(5),
+            longest: Duration::from_secs(60),
+            probes: 3,
+        }
+    }
+}
+
+/// Where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    /// Calls are made.
+    Closed,
+    /// A few calls are made, to see whether they work.
+    HalfOpen,
+    /// No calls are made.
+    Open,
+}
+
+/// Whether a call may be made.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It may; what came of it is to be said with this ticket.
+    Call(Ticket),
+    /// Not now; ask again after this.
+    Wait(Duration),
+}
+
+/// A call that was admitted. It counts in the period that admitted it, and in no later one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket {
+    period: u64,
+}
+
+/// Parts of the window that are forgotten one at a time.
+const SLICES: u32 = 10;
+
+#[derive(Debug, Clone, Default)]
+struct Slice {
+    number: u128,
+    calls: u32,
+    failures: u32,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Closed { slices: VecDeque<Slice> },
+    Open { until: Duration },
+    HalfOpen { admitted: u32, worked: u32 },
+}
+
+/// The breaker. Times are since any one beginning.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    limits: BreakerLimits,
+    seed: u64,
+    state: State,
+    /// Counts the changes of state.
+    period: u64,
+    /// Openings since it was last closed.
+    openings: u32,
+}
+
+impl Breaker {
+    /// A closed one. `seed` makes the jitter of its cool-downs: another one for each process.
+    #[must_use]
+    pub fn new(limits: BreakerLimits, seed: u64) -> Self {
+        Self { limits, seed, state: State::Closed { slices: VecDeque::new() }, period: 0, openings: 0 }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self.state {
+            State::Closed { .. } => Position::Closed,
+            State::HalfOpen { .. } => Position::HalfOpen,
+            State::Open { .. } => Position::Open,
+        }
+    }
+
+    /// Asks to make a call.
+    pub fn admit(&mut self, now: Duration) -> Admission {
+        if let State::Open { until } = self.state {
+            if now < until {
+                return Admission::Wait(until.saturating_sub(now));
+            }
+            self.change(State::HalfOpen { admitted: 0, worked: 0 });
+        }
+        if let State::HalfOpen { admitted, .. } = &mut self.state {
+            if *admitted >= self.limits.probes {
+                // probes are answered one way or the other before long
+                return Admission::Wait(self.limits.cool_down / SLICES);
+            }
+            *admitted += 1;
+        }
+        Admission::Call(Ticket { period: self.period })
+    }
+
+    /// Says what came of an admitted call.
+    pub fn answered(&mut self, ticket: &Ticket, worked: bool, now: Duration) {
+        if ticket.period != self.period {
+            return;
+        }
+        match &mut self.state {
+            State::Closed { slices } => {
+                count(slices, &self.limits, worked, now);
+                let (calls, failures) = sum(slices);
+                let share = u64::from(calls) * u64::from(self.limits.failures);
+                if calls >= self.limits.fewest && u64::from(failures) * 100 >= share && failures > 0 {
+                    self.open(now);
+                }
+            }
+            State::HalfOpen { .. } if !worked => self.open(now),
+            State::HalfOpen { worked, .. } => {
+                *worked += 1;
+                if *worked >= self.limits.probes {
+                    self.openings = 0;
+                    self.change(State::Closed { slices: VecDeque::new() });
+                }
+            }
+            State::Open { .. } => {}
+        }
+    }
+
+    fn open(&mut self, now: Duration) {
+        let cool_down = self.limits.cool_down.saturating_mul(1 << self.openings.min(20));
+        let cool_down = cool_down.min(self.limits.longest);
+        self.openings += 1;
+        // up to half as long again, so that the workers of a fleet do not probe all at once
+        let jitter = cool_down.mul_f64(fraction(self.seed, self.period) / 2.0);
+        self.change(State::Open { until: now.saturating_add(cool_down).saturating_add(jitter) });
+    }
+
+    fn change(&mut self, state: State) {
+        self.period += 1;
+        self.state = state;
+    }
+}
+
+fn count(slices: &mut VecDeque<Slice>, limits: &BreakerLimits, worked: bool, now: Duration) {
+    let length = (limits.window / SLICES).as_nanos().max(1);
+    let number = now.as_nanos() / length;
+    slices.retain(|slice| slice.number + u128::from(SLICES) > number);
+    if slices.back().is_none_or(|slice| slice.number < number) {
+        slices.push_back(Slice { number, ..Slice::default() });
+    }
+    if let Some(slice) = slices.back_mut() {
+        slice.calls = slice.calls.saturating_add(1);
+        slice.failures = slice.failures.saturating_add(u32::from(!worked));
+    }
+}
+
+fn sum(slices: &VecDeque<Slice>) -> (u32, u32) {
+    slices.iter().fold((0, 0), |(calls, failures), slice| {
+        (slice.calls.saturating_add(calls), slice.failures.saturating_add(failures))
+    })
+}
+
+/// From 0 to 1.
+fn fraction(seed: u64, period: u64) -> f64 {
+    let mixed = mix(seed ^ period.wrapping_mul(GOLDEN_GAMMA));
+    f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits() -> BreakerLimits {
+        BreakerLimits { fewest: 4, ..BreakerLimits::default() }
+    }
+
+    fn breaker() -> Breaker {
+        Breaker::new(limits(), 7)
+    }
+
+    fn ticket(breaker: &mut Breaker, now: Duration) -> Ticket {
+        match breaker.admit(now) {
+            Admission::Call(ticket) => ticket,
+            Admission::Wait(wait) => panic!("put off for {wait:?}, {breaker:?}"),
+        }
+    }
+
+    fn wait(breaker: &mut Breaker, now: Duration) -> Duration {
+        match breaker.admit(now) {
+            Admission::Call(_) => panic!("admitted, {breaker:?}"),
+            Admission::Wait(wait) => wait,
+        }
+    }
+
+    fn call(breaker: &mut Breaker, worked: bool, now: Duration) {
+        let ticket = ticket(breaker, now);
+        breaker.answered(&ticket, worked, now);
+    }
+
+    fn opened(now: Duration) -> Breaker {
+        let mut breaker = breaker();
+        for _ in 0..4 {
+            call(&mut breaker, false, now);
+        }
+        assert_eq!(breaker.position(), Position::Open);
+        breaker
+    }
+
+    #[test]
+    fn it_opens_at_the_share_and_not_before_there_are_enough_calls() {
+        let mut breaker = breaker();
+        for worked in [false, false, false, true, true, true, true] {
+            call(&mut breaker, worked, SECOND);
+            // after the fourth call three of four have failed, so it is open by then
+            if breaker.position() == Position::Open {
+                break;
+            }
+        }
+        assert_eq!(breaker.position(), Position::Open);
+        let mut breaker = self::breaker();
+        for worked in [false, true, true, true, false, true, true, false] {
+            call(&mut breaker, worked, SECOND);
+        }
+        assert_eq!(breaker.position(), Position::Closed, "never half of them: {breaker:?}");
+    }
+
+    #[test]
+    fn failures_that_left_the_window_are_forgotten() {
+        let mut breaker = breaker();
+        for at in [0, 1, 2] {
+            call(&mut breaker, false, SECOND * at);
+        }
+        call(&mut breaker, false, SECOND * 12);
+        assert_eq!(breaker.position(), Position::Closed, "{breaker:?}");
+        let mut breaker = self::breaker();
+        for at in [0, 1, 2, 9] {
+            call(&mut breaker, false, SECOND * at);
+        }
+        assert_eq!(breaker.position(), Position::Open);
+    }
+
+    #[test]
+    fn while_it_is_open_nothing_is_called_and_the_wait_ends_with_the_cool_down() {
+        let mut breaker = opened(SECOND);
+        let first = wait(&mut breaker, SECOND);
+        assert!(first >= 5 * SECOND && first <= 15 * SECOND / 2, "{first:?}");
+        assert_eq!(wait(&mut breaker, 2 * SECOND), first - SECOND);
+        assert_eq!(breaker.position(), Position::Open);
+        ticket(&mut breaker, SECOND + first);
+        assert_eq!(breaker.position(), Position::HalfOpen);
+    }
+
+    #[test]
+    fn it_closes_when_all_probes_worked_and_never_makes_more_of_them() {
+        let mut breaker = opened(SECOND);
+        let now = 20 * SECOND;
+        let probes: Vec<Ticket> = (0..3).map(|_| ticket(&mut breaker, now)).collect();
+        assert_eq!(wait(&mut breaker, now), SECOND / 2);
+        for (answered, probe) in probes.iter().enumerate() {
+            assert_eq!(breaker.position(), Position::HalfOpen, "after {answered}");
+            breaker.answered(probe, true, now);
+        }
+        assert_eq!(breaker.position(), Position::Closed);
+        // and its count begins anew
+        for _ in 0..3 {
+            call(&mut breaker, false, now);
+        }
+        assert_eq!(breaker.position(), Position::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_fails_opens_it_for_longer_up_to_a_limit() {
+        let mut breaker = opened(SECOND);
+        let mut now = SECOND;
+        for step in [5, 10, 20, 40, 60, 60] {
+            let step = SECOND * step;
+            let wait = wait(&mut breaker, now);
+            assert!(wait >= step && wait <= step * 3 / 2, "{wait:?} after {step:?}");
+            now += wait;
+            call(&mut breaker, false, now);
+            assert_eq!(breaker.position(), Position::Open);
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_in_the_period_of_its_call_alone() {
+        let mut breaker = breaker();
+        let late: Vec<Ticket> = (0..6).map(|_| ticket(&mut breaker, SECOND)).collect();
+        for ticket in &late[..4] {
+            breaker.answered(ticket, false, 2 * SECOND);
+        }
+        let now = 20 * SECOND;
+        let probe = ticket(&mut breaker, now);
+        breaker.answered(&late[4], false, now);
+        assert_eq!(breaker.position(), Position::HalfOpen, "a failure from before is no probe's");
+        breaker.answered(&late[5], true, now);
+        breaker.answered(&probe, true, now);
+        assert_eq!(breaker.position(), Position::HalfOpen, "a success from before is no probe's");
+    }
+
+    #[test]
+    fn breakers_of_a_fleet_do_not_probe_at_once() {
+        let waits: std::collections::BTreeSet<Duration> = (0..50)
+            .map(|seed| {
+                let mut breaker = Breaker::new(limits(), seed);
+                for _ in 0..4 {
+                    call(&mut breaker, false, SECOND);
+                }
+                wait(&mut breaker, SECOND)
+            })
+            .collect();
+        assert!(waits.len() > 45, "{}", waits.len());
+    }
+
+    proptest! {
+        /// Whatever comes when: open means no call, half-open no more than the probes, and it never stays open for good.
+        #[test]
+        fn it_keeps_its_promises(
+            seed in any::<u64>(), steps in prop::collection::vec((0u64..3_000, any::<bool>(), any::<bool>()), 1..200),
+        ) {
+            let mut breaker = Breaker::new(limits(), seed);
+            let (mut now, mut under_way, mut probes) = (Duration::ZERO, Vec::new(), 0);
+            for (millis, answers, worked) in steps {
+                now += Duration::from_millis(millis);
+                if answers && !under_way.is_empty() {
+                    breaker.answered(&under_way.swap_remove(0), worked, now);
+                    continue;
+                }
+                let before = breaker.position();
+                match breaker.admit(now) {
+                    Admission::Call(ticket) => {
+                        probes = if breaker.position() == before { probes + 1 } else { 1 };
+                        if breaker.position() == Position::Closed {
+                            probes = 0;
+                        }
+                        prop_assert!(probes <= limits().probes);
+                        under_way.push(ticket);
+                    }
+                    Admission::Wait(wait) => {
+                        prop_assert!(before != Position::Closed);
+                        prop_assert!(wait > Duration::ZERO && wait <= limits().longest * 3 / 2);
+                    }
+                }
+                prop_assert!(breaker.position() != Position::Open || before == Position::Open);
+            }
+        }
+    }
+}
