@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,3 +41,6 @@ test-stack-up: ## leave the tests' instance running, for single runs: set -a; . 
 
 test-stack-down: ## stop it
 	@$(STACK) down test
+
+load-jmeter load-artillery load-k6: load-%: ## load by that tool against the dev instance, with thresholds (SHORT=1: half a minute)
+	@SHORT='$(SHORT)' loadtest/plans/run $*
