@@ -7,7 +7,7 @@ NAME  ?= dev
 .PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## start everything: install, build, migrate, seed, serve, place one order (ORDER=1: place one even if all runs)
 	@$(STACK) up dev $(if $(ORDER),--order)
@@ -42,5 +42,8 @@ test-stack-up: ## leave the tests' instance running, for single runs: set -a; . 
 test-stack-down: ## stop it
 	@$(STACK) down test
 
-load-jmeter load-artillery load-k6: load-%: ## load by that tool against the dev instance, with thresholds (SHORT=1: half a minute)
-	@SHORT='$(SHORT)' loadtest/plans/run $*
+load-jmeter: ## 100 users with 10 orders each against the dev instance, by JMeter (SHORT=1: half a minute)
+load-artillery: ## 10, 50, 100 visitors a second: 70 % order, 30 % browse, by Artillery (SHORT=1)
+load-k6: ## the same mix by k6 (SHORT=1)
+load-jmeter load-artillery load-k6:
+	@SHORT='$(SHORT)' loadtest/plans/run $(@:load-%=%)
