@@ -31,6 +31,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
     ("checks", &[]),
+    // it sees the system from outside, as its clients do
+    ("loadtest", &["schemas", "chassis"]),
     // the pure parts of both sides
     (
         "simulator",

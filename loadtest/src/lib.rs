@@ -1,0 +1,25 @@
+//! The load generator: orders drawn from a seed, sent by a schedule or by clients that wait for each other's ends,
+//! through the public HTTP surface alone. It measures what a client sees, keeps a history of what was said and
+//! answered, and checks that history. What the databases hold is the audit's business, not this crate's.
+//!
+//! Latencies count from the *intended* send: a generator or a gateway that falls behind shows it
+//! (no coordinated omission; Gil Tene, "How NOT to Measure Latency").
+
+mod check;
+mod client;
+mod connection;
+mod draw;
+mod history;
+mod life;
+mod plan;
+mod report;
+mod run;
+mod tally;
+
+pub use check::{Rule, Verdict, Violation, check};
+pub use client::{Client, ReadAnswer, SubmitAnswer};
+pub use draw::{Drawn, Shop};
+pub use history::{FileError, History, Record, What, read_file};
+pub use plan::{Follow, Pace, Plan, Spread, Way};
+pub use report::{Quantiles, Report, Second};
+pub use run::{PlanError, Target, run};
