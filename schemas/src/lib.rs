@@ -17,4 +17,5 @@ pub mod outbox;
 pub mod view;
 pub mod wire;
 
+pub mod payment_metadata;
 pub mod webhook_signature;
