@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,3 +47,6 @@ load-artillery: ## 10, 50, 100 visitors a second: 70 % order, 30 % browse, by Ar
 load-k6: ## the same mix by k6 (SHORT=1)
 load-jmeter load-artillery load-k6:
 	@SHORT='$(SHORT)' loadtest/plans/run $(@:load-%=%)
+
+flame: ## a flame graph of a running process (PID=…, without it the dev instance's mambogo; SECONDS=15)
+	@infra/local/flame '$(PID)' '$(or $(SECONDS),15)'

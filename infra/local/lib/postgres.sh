@@ -86,6 +86,10 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%u@%d '
 log_min_duration_statement = 1s
 CONF
+  # The plan of every slow statement beside its text, where the distribution ships the module.
+  if [ -e "$(dirname "$1")/lib/auto_explain.so" ]; then
+    printf '%s\n' "shared_preload_libraries = 'auto_explain'" 'auto_explain.log_min_duration = 1s' 'auto_explain.log_settings = on'
+  fi
   # lz4 is a build option of Postgres: asked of the program itself.
   if (cd / && ${AS_POSTGRES[@]+"${AS_POSTGRES[@]}"} "$1/postgres" -D "$PGDATA_DIR" -c wal_compression=lz4 -C wal_compression) >/dev/null 2>&1; then
     echo 'wal_compression = lz4'
