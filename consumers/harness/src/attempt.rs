@@ -5,7 +5,7 @@ mod parked;
 mod points;
 
 use crate::{
-    judge::{self, Batch, Judgement, Place},
+    judge::{Batch, Judgement, Place},
     lane::{Intake, Lane},
     record::{Out, Record, Rejection},
     redrive::{self, Most, Opened},

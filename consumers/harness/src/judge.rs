@@ -23,15 +23,15 @@ use std::{
 pub type Place = (i32, i64);
 
 /// Cause of a record that was set aside because an earlier one of its key was.
-pub(crate) const BEHIND: &str = "behind";
+pub const BEHIND: &str = "behind";
 /// Cause of a record whose key is not a UUID in text: nothing can be parked behind it.
 pub(crate) const KEYLESS: &str = "key";
 /// Cause of a record that made the service panic.
-pub(crate) const PANIC: &str = "panic";
+pub const PANIC: &str = "panic";
 /// Cause of a record whose effects the database refused.
 pub(crate) const DATABASE: &str = "database";
 /// Cause of a record of a schema that this release does not know.
-pub(crate) const UNKNOWN_SCHEMA: &str = "unknown_schema";
+pub const UNKNOWN_SCHEMA: &str = "unknown_schema";
 
 /// Whether a rejected record is parked with its key. One without a readable key is not, for nothing could wait behind
 /// it; nor is a command about parked records, for it is not its key's own.
@@ -81,7 +81,7 @@ pub struct Judgement {
     /// Records that had been applied before.
     pub already_applied: u64,
     /// What was done about parked records.
-    pub(crate) concluded: Option<Concluded>,
+    pub concluded: Option<Concluded>,
 }
 
 /// The service panicked on a record: the batch must be run again with it marked as poison.

@@ -31,8 +31,8 @@ pub use worker::{WorkerError, run};
 pub mod pure {
     pub use crate::{
         attempt::{Passed, TakenIn, Trouble, check, take_in},
-        judge::{Batch, Judgement, Panicked, Place},
-        redrive::Opened,
+        judge::{BEHIND, Batch, Judgement, PANIC, Panicked, Place, UNKNOWN_SCHEMA},
+        redrive::{Action, Concluded, Head, Most, Opened, Opening, Unknown, What, cut},
         seal::{pack, parkings},
         store::{Locked, Packed, Parking},
     };

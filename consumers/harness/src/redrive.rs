@@ -5,8 +5,11 @@
 //! named. What only waits behind (cause [`BEHIND`]) runs without being named. When nothing named is there any more,
 //! nothing is done: a command that comes again finds nothing.
 
+mod unknown;
+
 use crate::{
-    judge::{BEHIND, Place},
+    judge::{self, BEHIND, Place},
+    lane::Lane,
     record::{Outgoing, Record, Rejection},
 };
 use schemas::{
@@ -15,7 +18,8 @@ use schemas::{
     topics::Topic,
     wire,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+pub use unknown::Unknown;
 use uuid::Uuid;
 
 /// Cause of a command about parked records that makes no sense. It is dead-lettered; nothing parks behind it.
@@ -23,8 +27,10 @@ pub(crate) const SENSELESS: &str = "parked_command";
 
 /// What is done to the records named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub enum What {
+    /// They run again.
     Redrive,
+    /// They are given up.
     Discard,
 }
 
@@ -39,13 +45,20 @@ impl What {
 
 /// One command about parked records of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Action {
-    pub(crate) id: Uuid,
-    pub(crate) what: What,
+pub struct Action {
+    /// Done once only.
+    pub id: Uuid,
+    /// What is asked for.
+    pub what: What,
+    /// Who asks.
     pub(crate) requested_by: String,
+    /// Why, in their words.
     pub(crate) reason: Option<String>,
+    /// The selection it belongs to.
     pub(crate) selection: Option<String>,
-    pub(crate) named: BTreeSet<i64>,
+    /// Offsets of the records meant.
+    pub named: BTreeSet<i64>,
+    /// A payload to run in place of the named record's own.
     pub(crate) edited: Option<Vec<u8>>,
 }
 
@@ -56,7 +69,7 @@ pub(crate) fn is_action(record: &Record) -> bool {
 
 /// Splits off what comes after the first record if a command about parked records is among it: such a command opens
 /// its batch, so that all its key has parked before it is in the database.
-pub(crate) fn cut(records: &mut Vec<Record>) -> Vec<Record> {
+pub fn cut(records: &mut Vec<Record>) -> Vec<Record> {
     match records.iter().skip(1).position(is_action) {
         Some(place) => records.split_off(place + 1),
         None => Vec::new(),
@@ -128,10 +141,13 @@ impl Action {
 
 /// A parked record as far as planning needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) offset: i64,
-    pub(crate) cause: String,
-    pub(crate) size: usize,
+pub struct Head {
+    /// Where it lies.
+    pub offset: i64,
+    /// Why it is parked, by name.
+    pub cause: String,
+    /// Bytes of its payload.
+    pub size: usize,
 }
 
 /// What to do with a parked record.
@@ -154,9 +170,11 @@ pub(crate) struct Plan {
 
 /// How much one batch does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Most {
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
+pub struct Most {
+    /// So many parked records run or go.
+    pub records: usize,
+    /// Of so many bytes together; one always does.
+    pub bytes: usize,
 }
 
 /// Plans the walk. `heads` are the first `most.records + 1` parked records of the key, and all that are named, in
@@ -193,6 +211,46 @@ pub(crate) fn plan(action: &Action, heads: &[Head], most: Most) -> Plan {
     plan
 }
 
+/// A command about parked records that opens a batch, before its lane was looked at.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Where it lies.
+    pub place: Place,
+    /// Its key, and that of the records it means.
+    pub key: Vec<u8>,
+    /// What it asks for.
+    pub action: Action,
+}
+
+impl Opening {
+    /// The command that opens `records`, if one does that makes sense and whose lane is held.
+    #[must_use]
+    pub fn of(
+        records: &[Record],
+        lanes: &BTreeMap<i32, Lane>,
+        poison: &HashMap<Place, Rejection>,
+    ) -> Option<Self> {
+        let record = records.first().filter(|record| is_action(record))?;
+        let place = (record.partition, record.offset);
+        let action = Action::read(record).ok()?;
+        let is_heard = !poison.contains_key(&place)
+            && judge::address(record).is_ok()
+            && lanes.contains_key(&record.partition);
+        is_heard.then(|| Self { place, key: record.key.clone(), action })
+    }
+
+    /// Plans it. `parked` records of its key are there; `heads` are the first `most.records + 1` of them and all that
+    /// it names, in offset order. What was done before does nothing. The records of [`Opened::wanted`] are still to be
+    /// put into it.
+    #[must_use]
+    pub fn plan(self, is_repeat: bool, heads: &[Head], parked: i64, most: Most) -> Opened {
+        let heads = if is_repeat { &[] } else { heads };
+        let plan = plan(&self.action, heads, most);
+        let Self { place, key, action } = self;
+        Opened { place, key, action, is_repeat, parked, plan, records: Vec::new() }
+    }
+}
+
 /// An action and the records it is about, read by the lane's owner while the lane was locked.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -205,30 +263,45 @@ pub struct Opened {
     /// How many records of the key are parked.
     pub(crate) parked: i64,
     pub(crate) plan: Plan,
-    /// The records of the plan's steps, as they were parked.
-    pub(crate) records: Vec<Record>,
+    /// The records of [`Opened::wanted`], as they were parked, in offset order.
+    pub records: Vec<Record>,
 }
 
 /// What an action came to.
 #[derive(Debug, Clone)]
-pub(crate) struct Concluded {
-    pub(crate) place: Place,
-    pub(crate) key: Vec<u8>,
-    pub(crate) action: Action,
-    pub(crate) is_repeat: bool,
-    pub(crate) ran: Vec<i64>,
-    pub(crate) discarded: Vec<i64>,
-    /// The one that failed again.
-    pub(crate) relapse: Option<(i64, Rejection)>,
-    pub(crate) result: &'static str,
-    pub(crate) remaining: i64,
+pub struct Concluded {
+    /// Where its command lies.
+    pub place: Place,
+    /// The key.
+    pub key: Vec<u8>,
+    /// What was asked for.
+    pub action: Action,
+    /// It was done before: nothing is written.
+    pub is_repeat: bool,
+    /// Offsets of the records that ran, in order.
+    pub ran: Vec<i64>,
+    /// Offsets of the records that were given up.
+    pub discarded: Vec<i64>,
+    /// The one that failed again, and why.
+    pub relapse: Option<(i64, Rejection)>,
+    /// In a word.
+    pub result: &'static str,
+    /// Records of the key that are still parked.
+    pub remaining: i64,
     pub(crate) original: Option<Vec<u8>>,
     pub(crate) next: Option<ParkedCommand>,
 }
 
 impl Opened {
+    /// Offsets of the records that the plan runs or drops.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<i64> {
+        self.plan.steps.iter().map(|(offset, _)| *offset).collect()
+    }
+
     /// Places of the records that run again.
-    pub(crate) fn runs(&self) -> Vec<Place> {
+    #[must_use]
+    pub fn runs(&self) -> Vec<Place> {
         let runs = self.plan.steps.iter().filter(|(_, step)| *step == Step::Run);
         runs.map(|(offset, _)| (self.place.0, *offset)).collect()
     }

@@ -1,7 +1,7 @@
 //! What must hold at every commit. What must hold in the end is in [`crate::end`].
 
 use crate::{log::Log, tables::InventoryTables};
-use harness::record::Rejection;
+use harness::record::{Record, Rejection};
 use inventory_worker::{
     books::Books,
     hold::{Hold, HoldState},
@@ -46,7 +46,7 @@ impl From<Rejection> for Violation {
 }
 
 /// Which numbers each lane took of each source: every one once, in order, from the first on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Takes {
     last: BTreeMap<(Topic, i32, LaneId), u64>,
 }
@@ -68,6 +68,30 @@ impl Takes {
             }
             *last = source.n;
         }
+        Ok(())
+    }
+}
+
+/// Which numbers of a source have run for each key: in order, each once, whatever was parked on the way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Runs {
+    last: BTreeMap<(Topic, LaneId, Vec<u8>), u64>,
+}
+
+impl Runs {
+    pub(crate) fn note(&mut self, record: &Record) -> Result<(), Violation> {
+        let Some(source) = record.envelope.as_ref().ok().and_then(|envelope| envelope.source) else {
+            return Ok(());
+        };
+        let last = self.last.entry((record.topic, source.lane, record.key.clone())).or_default();
+        if source.n <= *last {
+            let what = format!(
+                "{}/{} offset {}: number {} of a source runs after its number {last}",
+                record.topic, record.partition, record.offset, source.n
+            );
+            return Err(Violation::new("order per key", what));
+        }
+        *last = source.n;
         Ok(())
     }
 }

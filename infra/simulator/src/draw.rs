@@ -2,7 +2,7 @@
 
 use crate::{
     random::Random,
-    script::{Calls, Fate, Faults, Part, Sending, Setup, Step},
+    script::{Calls, Deed, Fate, Faults, Part, Sending, Setup, Step},
 };
 
 /// So many decisions, none of which knows what the ones before it came to.
@@ -32,7 +32,7 @@ impl Draw<'_> {
                 Step::Refund { order, number: self.random.below(3), percent: 1 + self.random.below(120) }
             }
             9..=11 => self.stock(),
-            12 if self.faults.poison && self.random.chance(20) => Step::Poison { order },
+            12..=13 if self.faults.poison => self.poison(order),
             12..=17 => self.wait(),
             18..=61 => self.work(),
             62..=65 if self.faults.zombies => Step::Claim {
@@ -86,6 +86,23 @@ impl Draw<'_> {
             },
             1 => Step::GiveBack { owner: number },
             _ => Step::Adjust { product, number, delta: self.random.between(-2, 3) },
+        }
+    }
+
+    /// Most records fail at a key of which something is on its way; operators look where something may be parked.
+    fn poison(&mut self, order: u8) -> Step {
+        let part = self.part();
+        let products = u8::try_from(self.setup.stock.len()).unwrap_or(1);
+        let orders = u8::try_from(self.setup.buyers.len()).unwrap_or(1);
+        let whom = if self.random.chance(15) { orders + self.random.below(products) } else { order };
+        match self.random.below(10) {
+            0 => Step::Poison { part, whom },
+            1..=3 => Step::Curse { part, whom, times: self.random.below(4), unknown: self.random.chance(30) },
+            4 => Step::Mend,
+            _ => {
+                let deed = usize::from(self.random.below(8));
+                Step::Operate { part, whom, deed: Deed::ALL.get(deed).copied().unwrap_or(Deed::Redrive) }
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use schemas::{
     },
     money::Currency,
     time::Timestamp,
-    topics::{self, Topic},
+    topics,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,13 +25,13 @@ use uuid::Uuid;
 
 const PRICE: i64 = 100;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Edge {
     ids: Vec<OrderId>,
     buyers: Vec<Buyer>,
     /// Orders that were acknowledged.
     pub(crate) accepted: BTreeSet<OrderId>,
-    poisoned: BTreeSet<OrderId>,
+    products: u8,
     /// Requests of others as they were first made: a repeat says the same.
     adjusted: BTreeMap<(u8, u8), i64>,
     reserves: BTreeMap<u8, ReserveStock>,
@@ -52,7 +52,7 @@ impl Edge {
             ids,
             buyers: setup.buyers.clone(),
             accepted: BTreeSet::new(),
-            poisoned: BTreeSet::new(),
+            products: u8::try_from(setup.stock.len()).unwrap_or(1).max(1),
             adjusted: BTreeMap::new(),
             reserves: BTreeMap::new(),
         }
@@ -66,8 +66,13 @@ impl Edge {
         ProductId(Uuid::from_u128(0xa0_0000 + u128::from(n)))
     }
 
-    pub(crate) fn is_poisoned(&self, key: &[u8]) -> bool {
-        self.poisoned.iter().any(|id| topics::key(id.0)[..] == *key)
+    /// An order's key; from their number on, a product's.
+    pub(crate) fn whom(&self, n: u8) -> Uuid {
+        let orders = u8::try_from(self.ids.len()).unwrap_or(u8::MAX);
+        match n.checked_sub(orders) {
+            None => self.order(n).0,
+            Some(n) => Self::product(n % self.products).0,
+        }
     }
 
     /// Produces what the step asks for, if it can be asked for yet.
@@ -122,13 +127,14 @@ impl Edge {
                 let settle = SettleStock { order_id, outcome: Settlement::Released };
                 say(stage, order_id.0, "give back", &settle)
             }
-            Step::Poison { order } => {
-                let id = self.order(order);
-                self.poisoned.insert(id);
+            Step::Poison { part, whom } => {
+                let key = self.whom(whom);
                 let (partitions, now) = (stage.partitions, stage.now);
-                let message = ids::message_id(id.0, "poison");
-                stage.log.produce(Topic::OrderCommands, partitions, now, (id.0, message), vec![9]);
-                stage.notes.note(now, |_| format!("edge: poison under the key of order {order}"));
+                let message = ids::message_id(key, "poison");
+                stage.log.produce(part.input(), partitions, now, (key, message), vec![9]);
+                stage.notes.note(now, |notes| {
+                    format!("poison for {} under the key of {}", part.name(), notes.name(&topics::key(key)))
+                });
                 Ok(())
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What must hold at rest: every accepted order settled or parked, nothing held, the provider's ledger is ours.
+//! What must hold at rest: every accepted order settled, nothing held or parked, the provider's ledger is ours.
 
 use crate::{check::Violation, world::World};
 use inventory_worker::hold::HoldState;
@@ -7,16 +7,12 @@ use saga::Order;
 use schemas::{
     ids::{self, OrderId, ProductId},
     messages::OrderStatus,
-    topics,
 };
 
 impl World {
     /// Checks the end of a history.
     pub(crate) fn check_end(&self) -> Result<(), Violation> {
         for id in &self.edge.accepted {
-            if self.orders.is_parked(&topics::key(id.0)) {
-                continue;
-            }
             let Some((_, order)) = self.orders.tables.orders.get(id) else {
                 return Err(Violation::new("a 202 is a promise", format!("{id} was accepted and is lost")));
             };
@@ -82,9 +78,6 @@ impl World {
         let tables = &self.payments.tables;
         for row in tables.captures.values() {
             let moved = self.stage.provider.charges.get(&row.id).is_some_and(|charge| charge.moved);
-            if self.orders.is_parked(&topics::key(row.order_id.0)) {
-                continue;
-            }
             let Capture { state, .. } = row;
             if matches!(state, CaptureState::Waiting | CaptureState::Calling)
                 || moved != (*state == CaptureState::Captured)
@@ -104,12 +97,12 @@ impl World {
         }
     }
 
-    /// Nothing is held but for what is parked, and no walk stands.
+    /// Nothing is held, and no walk stands.
     fn check_stock(&self) -> Result<(), Violation> {
         let tables = &self.inventory.tables;
         for hold in tables.holds.values() {
             let is_open = matches!(hold.state, HoldState::Held | HoldState::Waiting);
-            if is_open && !self.orders.is_parked(&topics::key(hold.order_id.0)) {
+            if is_open {
                 return Err(Violation::new("conservation of stock", format!("held for ever: {hold:?}")));
             }
         }

@@ -11,7 +11,7 @@ use schemas::{
 use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EventReader {
     lanes: Vec<Lane>,
     pub(crate) newest: BTreeMap<OrderId, (i64, BodyHash)>,

@@ -13,9 +13,12 @@ mod draw;
 mod random;
 mod script;
 
+mod curses;
 mod edge;
 mod log;
 mod notes;
+mod operator;
+mod parked;
 mod plant;
 mod provider;
 mod relaying;

@@ -10,7 +10,7 @@ use schemas::{
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
     partitions: BTreeMap<(Topic, i32), Vec<Record>>,
 }

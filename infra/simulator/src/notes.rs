@@ -8,7 +8,7 @@ use schemas::{
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Notes {
     pub(crate) wanted: bool,
     names: BTreeMap<Uuid, String>,
@@ -40,8 +40,12 @@ impl Notes {
     /// What a payload says, and of whom.
     pub(crate) fn describe(&self, key: &[u8], payload: &[u8]) -> String {
         let what = wire::open(payload).map_or("(unreadable)", |(schema, _)| schema.record);
+        format!("{what} of {}", self.name(key))
+    }
+
+    /// Whose key it is.
+    pub(crate) fn name(&self, key: &[u8]) -> String {
         let whom = std::str::from_utf8(key).ok().and_then(|text| Uuid::try_parse(text).ok());
-        let whom = whom.and_then(|id| self.names.get(&id).cloned()).unwrap_or_else(|| "?".to_owned());
-        format!("{what} of {whom}")
+        whom.and_then(|id| self.names.get(&id).cloned()).unwrap_or_else(|| "?".to_owned())
     }
 }

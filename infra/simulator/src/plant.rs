@@ -17,6 +17,10 @@ pub(crate) enum Bug {
     WaiterSkipped,
     /// Records that were read before a seek are taken after it was asked for.
     ReadsBeforeSeek,
+    /// A redrive looks only at the records it names, not at those parked before them.
+    RedriveOutOfOrder,
+    /// A redrive that was done is done again when it is asked for again.
+    ActionsForgotten,
 }
 
 /// What is planted: nothing, outside of tests.
@@ -46,4 +50,6 @@ planted!(
     keeps_late_capture = LateCaptureKept,
     skips_waiter = WaiterSkipped,
     reads_before_seek = ReadsBeforeSeek,
+    redrives_named_only = RedriveOutOfOrder,
+    forgets_actions = ActionsForgotten,
 );

@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) declined: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Provider {
     pub(crate) scripts: BTreeMap<EffectId, Behaviour>,
     pub(crate) charges: BTreeMap<EffectId, Entry>,

@@ -9,7 +9,7 @@ const LIMITS: Limits = Limits { records: 1_000, bytes: 10 << 20, lane_records: 1
 /// Rows read of a lane at once.
 const READ: usize = 3;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Relaying {
     plan: Plan,
     lanes: BTreeSet<LaneId>,

@@ -28,13 +28,19 @@ impl World {
                 shop.die(1);
             });
         }
+        self.stage.curses.mend();
         self.join_anew();
         let mut idle = 0;
         for _ in 0..ROUNDS {
             let worked = self.round()?;
             if self.is_at_rest() {
-                let Some(next) = self.next_due() else { return Ok(()) };
-                self.stage.now = self.stage.now.max(next);
+                let due = self.next_due();
+                let is_tidied = (self.tidied_early || due.is_none()) && self.tidy();
+                match due {
+                    _ if is_tidied => {}
+                    Some(next) => self.stage.now = self.stage.now.max(next),
+                    None => return Ok(()),
+                }
                 idle = 0;
             } else if worked {
                 idle = 0;
@@ -50,6 +56,15 @@ impl World {
             self.stage.now = self.stage.now.plus(Duration::from_millis(5));
         }
         Err(Violation::new("bounded", format!("it never comes to rest: {}", self.unrest())))
+    }
+
+    /// Operators see to all that is parked. Says whether anything was.
+    fn tidy(&mut self) -> bool {
+        let mut any = false;
+        for part in Part::ALL {
+            any |= of_part!(self, part, |shop, stage| shop.tidy(stage));
+        }
+        any
     }
 
     fn join_anew(&mut self) {

@@ -2,6 +2,7 @@
 //! so any of them can be left out: that is how a failing history shrinks.
 
 use crate::random::Random;
+use schemas::topics::Topic;
 use std::{fmt, str::FromStr};
 
 /// The shop, and who comes.
@@ -15,6 +16,10 @@ pub(crate) struct Setup {
     pub(crate) buyers: Vec<Buyer>,
     /// Most waiters that inventory looks at in a batch.
     pub(crate) waiters: usize,
+    /// Most parked records that run again at once.
+    pub(crate) again: usize,
+    /// Whether operators see to what is parked before time runs on, once faults have ended.
+    pub(crate) tidied_early: bool,
 }
 
 /// One order to come.
@@ -55,6 +60,16 @@ pub(crate) enum Part {
 impl Part {
     /// All of them.
     pub(crate) const ALL: [Self; 3] = [Self::Orders, Self::Inventory, Self::Payments];
+
+    /// What it reads.
+    #[must_use]
+    pub(crate) fn input(self) -> Topic {
+        match self {
+            Self::Orders => Topic::OrderCommands,
+            Self::Inventory => Topic::InventoryCommands,
+            Self::Payments => Topic::PaymentCommands,
+        }
+    }
 
     /// Its name.
     #[must_use]
@@ -118,6 +133,41 @@ pub(crate) enum Sending {
     Dies,
 }
 
+/// What an operator does about the parked records of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Redrives all of them.
+    Redrive,
+    /// Redrives the first.
+    RedriveFirst,
+    /// Redrives the last, whatever stands before it.
+    RedriveLast,
+    /// Redrives what is not there.
+    RedriveGone,
+    /// Redrives them under the key of the next order.
+    WrongKey,
+    /// Sends the last command of this service once more.
+    Again,
+    /// Gives up those that nothing rests on.
+    Discard,
+    /// Puts a cancel in the place of one that nobody can read.
+    Edit,
+}
+
+impl Deed {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Redrive,
+        Self::RedriveFirst,
+        Self::RedriveLast,
+        Self::RedriveGone,
+        Self::WrongKey,
+        Self::Again,
+        Self::Discard,
+        Self::Edit,
+    ];
+}
+
 /// One decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -135,8 +185,15 @@ pub(crate) enum Step {
     Reserve { owner: u8, product: u8, units: i32, patience: i64 },
     /// Another system gives its reserve back.
     GiveBack { owner: u8 },
-    /// A record of an order's key that nobody can read.
-    Poison { order: u8 },
+    /// A record that nobody can read, under the key of an order; from their number on, of a product.
+    Poison { part: Part, whom: u8 },
+    /// The next record of that key fails so many times, or, with 0, until what is wrong is mended. `unknown`: its schema
+    /// is not known to this release; else the service panics on it.
+    Curse { part: Part, whom: u8, times: u8, unknown: bool },
+    /// What makes records fail is mended.
+    Mend,
+    /// An operator sees to what is parked of that key.
+    Operate { part: Part, whom: u8, deed: Deed },
     /// A worker takes a partition over; whoever had it does not know.
     Claim { part: Part, worker: u8, partition: u8 },
     /// A worker's next fetch begins so many records off.
@@ -164,7 +221,7 @@ pub struct Faults {
     pub relays: bool,
     /// The provider is more than quick and obliging.
     pub provider: bool,
-    /// Records that nobody can read.
+    /// Records fail, once or for ever, and operators see to them.
     pub poison: bool,
 }
 
@@ -220,6 +277,8 @@ pub(crate) fn setup(random: &mut Random, orders: u8, faults: Faults) -> Setup {
         stock: (0..products).map(|_| random.between(0, 5)).collect(),
         buyers: (0..orders).map(|_| buyer(random, products, faults)).collect(),
         waiters: if random.chance(50) { 1_000 } else { 2 },
+        again: if random.chance(50) { 1_000 } else { 1 + usize::from(random.below(2)) },
+        tidied_early: random.chance(50),
     }
 }
 

@@ -2,28 +2,31 @@
 //! send its outbox, none of which knows of the other.
 
 use crate::{
+    operator::Sent,
+    parked::ParkedTables,
     relaying::Relaying,
-    script::Part,
+    script::{Part, Setup},
     stage::Stage,
     tables::{Outcomes, Tables},
+    turn::Hand,
 };
-use harness::{lane::Lane, pure::Locked, record::Record, service::Service};
+use harness::{lane::Lane, pure::Locked, service::Service};
 use schemas::{ids::LaneId, time::Timestamp};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 use uuid::Uuid;
 
 /// What the machine keeps in a service's database.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Base {
     /// Rows by partition.
     pub(crate) lanes: BTreeMap<i32, Lane>,
     /// Packed rows by lane and place.
     pub(crate) outbox: BTreeMap<LaneId, BTreeMap<i64, Vec<u8>>>,
-    /// Keys with parked records, and why the first of each was parked.
-    pub(crate) parked: BTreeMap<i32, BTreeMap<Vec<u8>, String>>,
+    /// What was set aside.
+    pub(crate) parked: ParkedTables,
 }
 
 impl Base {
@@ -47,9 +50,8 @@ impl Base {
     /// A lane's row as a claim or a look reads it.
     pub(crate) fn read(&self, partition: i32) -> Option<Lane> {
         let row = self.lanes.get(&partition)?;
-        let parked: HashSet<Vec<u8>> =
-            self.parked.get(&partition).map(|keys| keys.keys().cloned().collect()).unwrap_or_default();
-        Some(Lane { parked: Arc::new(parked), gap_checked: None, ..row.clone() })
+        let parked = Arc::new(self.parked.keys(partition));
+        Some(Lane { parked, gap_checked: None, ..row.clone() })
     }
 
     pub(crate) fn locked(&self, partitions: &[i32]) -> Vec<Locked> {
@@ -76,7 +78,9 @@ pub(crate) struct Worker<O> {
     /// As the real one's: where its lanes stand if a commit whose answer was lost did happen.
     pub(crate) unanswered: BTreeMap<i32, (i64, i64)>,
     /// A batch whose calls are made and which is not decided yet.
-    pub(crate) halfway: Option<(Vec<Record>, O)>,
+    pub(crate) halfway: Option<(Hand, O)>,
+    /// Lanes claimed since its last commit.
+    pub(crate) claimed: BTreeSet<i32>,
 }
 
 impl<O> Default for Worker<O> {
@@ -88,6 +92,7 @@ impl<O> Default for Worker<O> {
             busy: 0,
             unanswered: BTreeMap::new(),
             halfway: None,
+            claimed: BTreeSet::new(),
         }
     }
 }
@@ -98,13 +103,18 @@ pub(crate) struct Shop<T: Tables> {
     pub(crate) base: Base,
     pub(crate) workers: [Worker<Outcomes<T>>; 2],
     pub(crate) relays: [Relaying; 2],
+    /// Most parked records that run again at once.
+    pub(crate) again: usize,
+    /// The last command of an operator.
+    pub(crate) sent: Sent,
 }
 
 impl<T: Tables> Shop<T> {
-    pub(crate) fn new(part: Part, tables: T, partitions: i32) -> Self {
+    pub(crate) fn new(part: Part, tables: T, setup: &Setup) -> Self {
+        let (partitions, again) = (setup.partitions, setup.again);
         let base = Base::new(part, partitions);
         let relays = [Relaying::new(&base), Relaying::new(&base)];
-        let mut shop = Self { part, tables, base, workers: Default::default(), relays };
+        let mut shop = Self { part, tables, base, workers: Default::default(), relays, again, sent: None };
         for partition in 0..partitions {
             let half = usize::from(partition % 2 != 0);
             shop.take_over(half, partition);
@@ -121,6 +131,7 @@ impl<T: Tables> Shop<T> {
         };
         worker.unanswered.remove(&partition);
         worker.seeks.remove(&partition);
+        worker.claimed.insert(partition);
         worker.fetch.insert(partition, lane.next_offset);
         worker.lanes.insert(partition, lane);
     }
@@ -157,9 +168,5 @@ impl<T: Tables> Shop<T> {
         let topic = self.tables.service().input();
         let is_read = |lane: &Lane| lane.next_offset == stage.log.end(topic, lane.partition);
         self.base.lanes.values().all(is_read) && self.base.outbox.values().all(BTreeMap::is_empty)
-    }
-
-    pub(crate) fn is_parked(&self, key: &[u8]) -> bool {
-        self.base.parked.values().any(|keys| keys.contains_key(key))
     }
 }

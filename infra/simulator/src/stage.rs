@@ -1,7 +1,8 @@
 //! What all services stand on: time, the log, the provider, and who watches.
 
 use crate::{
-    check::{Takes, Violation},
+    check::{Runs, Takes, Violation},
+    curses::Curses,
     events::EventReader,
     log::Log,
     notes::Notes,
@@ -11,6 +12,7 @@ use crate::{
 use payments_worker::plan::Intent;
 use schemas::time::Timestamp;
 
+#[derive(Debug, Clone)]
 pub(crate) struct Stage {
     pub(crate) now: Timestamp,
     pub(crate) partitions: i32,
@@ -18,7 +20,9 @@ pub(crate) struct Stage {
     pub(crate) provider: Provider,
     /// Calls that outlived their owners.
     pub(crate) stragglers: Vec<Intent>,
+    pub(crate) curses: Curses,
     pub(crate) takes: Takes,
+    pub(crate) runs: Runs,
     pub(crate) events: EventReader,
     pub(crate) plant: Plant,
     pub(crate) notes: Notes,

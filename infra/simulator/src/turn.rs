@@ -1,5 +1,8 @@
-//! One batch of one worker, step by step as the machine takes it: take in, (trace, call,) lock and check, load, judge,
-//! pack, commit. Every step is the real one but the tables.
+//! One batch of one worker, step by step as the machine takes it: open, take in, (trace, call,) lock and check, load,
+//! judge, pack, commit. Every step is the real one but the tables.
+
+mod fetch;
+mod outside;
 
 use crate::{
     check::Violation,
@@ -8,18 +11,17 @@ use crate::{
     stage::Stage,
     tables::{Command, Outcomes, Tables},
 };
+use fetch::{fetch, undone_dedupe};
 use harness::{
-    lane::{Heard, Lane},
-    pure::{Locked, TakenIn, Trouble, check, pack, parkings, take_in},
-    record::{Out, Record, Said},
+    lane::Lane,
+    pure::{
+        Judgement, Locked, Opened, Opening, Place, TakenIn, Trouble, check, cut, pack, parkings, take_in,
+    },
+    record::{Out, Record, Rejection, Said},
     service::{Context, Service},
 };
-use payments_worker::calls::{self, Answer};
-use schemas::topics::Topic;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use schemas::{parked::ParkedCommand, topics::Topic};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How a turn is to go.
 #[derive(Debug, Clone, Copy)]
@@ -31,23 +33,36 @@ pub(crate) struct Turn {
     pub(crate) fate: Fate,
 }
 
+/// What a batch begins with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hand {
+    records: Vec<Record>,
+    /// The command about parked records that opens it, if one does.
+    opened: Option<Opened>,
+    /// Those of them that fail.
+    poison: HashMap<Place, Rejection>,
+}
+
 impl<T: Tables> Shop<T> {
     /// One batch. Says whether anything was done.
     pub(crate) fn work(&mut self, stage: &mut Stage, turn: Turn) -> Result<bool, Violation> {
         let Some(worker) = self.workers.get_mut(turn.worker) else { return Ok(false) };
-        if let Some((records, outcomes)) = worker.halfway.take() {
-            return self.settle(stage, turn, records, outcomes).map(|()| true);
+        if let Some((hand, outcomes)) = worker.halfway.take() {
+            return self.settle(stage, turn, hand, outcomes).map(|()| true);
         }
         if worker.busy == 0 {
             worker.fetch.append(&mut worker.seeks);
         }
         worker.busy = worker.busy.saturating_sub(1);
-        let records = fetch(self.tables.service().input(), worker, stage, turn.size);
+        let mut records = fetch(self.tables.service().input(), worker, stage, turn.size);
+        // what comes after a command about parked records is fetched again
+        cut(&mut records);
         if worker.lanes.is_empty() || (records.is_empty() && !turn.due) {
             return Ok(false);
         }
+        let Some(hand) = self.open(stage, turn.worker, records)? else { return Ok(true) };
         let outcomes = if T::Service::CALLS_OUTSIDE {
-            match self.call_outside(stage, turn, &records)? {
+            match self.call_outside(stage, turn, &hand)? {
                 Some(outcomes) => T::outcomes(outcomes),
                 None => return Ok(true),
             }
@@ -56,11 +71,35 @@ impl<T: Tables> Shop<T> {
         };
         if turn.fate == Fate::Freezes && T::Service::CALLS_OUTSIDE {
             if let Some(worker) = self.workers.get_mut(turn.worker) {
-                worker.halfway = Some((records, outcomes));
+                worker.halfway = Some((hand, outcomes));
             }
             return Ok(true);
         }
-        self.settle(stage, turn, records, outcomes).map(|()| true)
+        self.settle(stage, turn, hand, outcomes).map(|()| true)
+    }
+
+    /// What the command that opens the batch means, if one does; and which records fail. `None`: it is refused.
+    fn open(
+        &mut self,
+        stage: &mut Stage,
+        number: usize,
+        records: Vec<Record>,
+    ) -> Result<Option<Hand>, Violation> {
+        let Some(worker) = self.workers.get(number) else { return Ok(None) };
+        let mut opened = None;
+        if let Some(opening) = Opening::of(&records, &worker.lanes, &HashMap::new()) {
+            if !self.passes(stage, number, &[opening.place.0])? {
+                return Ok(None);
+            }
+            opened = Some(self.base.parked.open(opening, self.again, stage.plant));
+        }
+        let Some(worker) = self.workers.get(number) else { return Ok(None) };
+        let again = opened.iter().flat_map(|opened| &opened.records);
+        let is_new = |record: &Record| {
+            worker.lanes.get(&record.partition).is_some_and(|lane| record.offset >= lane.next_offset)
+        };
+        let poison = stage.curses.poison(self.part, again.chain(&records), is_new);
+        Ok(Some(Hand { records, opened, poison }))
     }
 
     fn taken_in(
@@ -68,59 +107,13 @@ impl<T: Tables> Shop<T> {
         worker: &Worker<Outcomes<T>>,
         stage: &Stage,
         turn: Turn,
-        records: Vec<Record>,
+        hand: Hand,
     ) -> TakenIn<Command<T>> {
-        let records = if stage.plant.ignores_dedupe() { undone_dedupe(worker, records) } else { records };
-        take_in(self.tables.service(), &worker.lanes, turn.due, records, &HashMap::new(), None)
-    }
-
-    /// Transaction A and the calls. `None`: the worker did not come so far.
-    fn call_outside(
-        &mut self,
-        stage: &mut Stage,
-        turn: Turn,
-        records: &[Record],
-    ) -> Result<Option<calls::Outcomes>, Violation> {
-        let Some(worker) = self.workers.get(turn.worker) else { return Ok(None) };
-        let taken = self.taken_in(worker, stage, turn, records.to_vec());
-        if taken.batch.to_decide().is_empty() {
-            return Ok(Some(calls::Outcomes::default()));
+        let Hand { mut records, opened, poison } = hand;
+        if stage.plant.ignores_dedupe() {
+            records = undone_dedupe(worker, records);
         }
-        let partitions: Vec<i32> = taken.lanes.keys().copied().collect();
-        if !self.passes(stage, turn.worker, &partitions)? {
-            return Ok(None);
-        }
-        let now = self.context(stage, turn.worker).now;
-        let intents = self.tables.trace(now, taken.batch.to_decide())?;
-        let part = self.part.name();
-        if turn.fate == Fate::DiesBetween {
-            stage.stragglers.extend(intents);
-            self.die(turn.worker);
-            stage
-                .notes
-                .note(stage.now, |_| format!("{part} worker {} dies with its trace written", turn.worker));
-            return Ok(None);
-        }
-        let mut heard = HashMap::new();
-        for intent in intents {
-            let answer = match turn.calls {
-                Calls::Answered => stage.provider.ask(&intent)?,
-                Calls::Unheard => {
-                    stage.provider.ask(&intent)?;
-                    Answer::Running
-                }
-                Calls::Late => {
-                    stage.stragglers.push(intent.clone());
-                    Answer::Running
-                }
-                Calls::NotBegun => Answer::NotBegun,
-            };
-            stage
-                .notes
-                .note(stage.now, |_| format!("{part} worker {} calls the provider: {answer:?}", turn.worker));
-            heard.insert(intent.effect, calls::Heard { answer, fresh: intent.fresh });
-        }
-        Ok(Some(calls::Outcomes(Arc::new(heard))))
+        take_in(self.tables.service(), &worker.lanes, turn.due, records, &poison, opened)
     }
 
     /// Compares rows and memory as the machine does, and does what it does when they differ.
@@ -172,12 +165,14 @@ impl<T: Tables> Shop<T> {
         &mut self,
         stage: &mut Stage,
         turn: Turn,
-        records: Vec<Record>,
+        hand: Hand,
         outcomes: Outcomes<T>,
     ) -> Result<(), Violation> {
         let Some(worker) = self.workers.get(turn.worker) else { return Ok(()) };
-        let read_to = records.iter().map(|record| (record.partition, record.offset + 1)).collect();
-        let TakenIn { batch, mut lanes, seeks, .. } = self.taken_in(worker, stage, turn, records);
+        let read_to = hand.records.iter().map(|record| (record.partition, record.offset + 1)).collect();
+        let again = hand.opened.iter().flat_map(|opened| &opened.records);
+        let again: BTreeSet<Place> = again.map(|record| (record.partition, record.offset)).collect();
+        let TakenIn { batch, mut lanes, seeks, .. } = self.taken_in(worker, stage, turn, hand);
         let partitions: Vec<i32> = lanes.keys().copied().collect();
         if !self.passes(stage, turn.worker, &partitions)? {
             return Ok(());
@@ -191,24 +186,27 @@ impl<T: Tables> Shop<T> {
                 lane.due_mark = lane.due_mark.max(due.mark);
                 due_taken.extend(due.taken);
             }
+            self.redrive_unknown(stage, turn.worker, &lanes, &mut out)?;
         }
-        let places: Vec<(i32, i64)> =
-            batch.records().map(|record| (record.partition, record.offset)).collect();
+        let places: Vec<Place> = batch
+            .records()
+            .map(|record| (record.partition, record.offset))
+            .filter(|place| !again.contains(place))
+            .collect();
         let mut rows = None;
-        let mut rejected = Vec::new();
+        let mut judgement = Judgement::default();
         if !batch.is_empty() {
             let mut loaded = self.tables.load(stage.plant, batch.to_load(), &outcomes);
-            let judgement = batch
+            judgement = batch
                 .judge(self.tables.service(), &context, &mut loaded, &mut lanes, &mut out)
                 .map_err(|panicked| Violation::new("panic", format!("{panicked:?}")))?;
-            rejected = judgement.rejected;
             self.tables.service().finish(&context, &mut loaded, &mut out)?;
             rows = Some(loaded);
         }
         let said = spoken(stage, out.said());
         let dlq = Topic::dlq_of(self.tables.service().group());
-        let packed = pack(&said, &rejected, &mut lanes, stage.partitions, dlq, context.now);
-        self.describe(stage, turn, &places, &said);
+        let packed = pack(&said, &judgement.rejected, &mut lanes, stage.partitions, dlq, context.now);
+        self.describe(stage, turn, &places, &said, &judgement);
         let ends = lanes.iter().map(|(at, lane)| (*at, (lane.next_offset, lane.outbox_seq))).collect();
         if turn.fate == Fate::DiesBefore {
             self.die(turn.worker);
@@ -228,14 +226,70 @@ impl<T: Tables> Shop<T> {
                 return Err(Violation::new("batch", format!("lane {} says row {} twice", row.lane, row.seq)));
             }
         }
-        for parking in parkings(&rejected) {
-            let why = format!("{}: {}", parking.cause, parking.detail);
-            self.base.parked.entry(parking.partition).or_default().entry(parking.key).or_insert(why);
-        }
+        self.set_aside(stage, &places, &judgement)?;
         for (partition, lane) in &lanes {
             self.base.lanes.insert(*partition, lane.clone());
         }
         self.remember(turn, lanes, read_to, seeks, ends);
+        Ok(())
+    }
+
+    /// What is parked, what ran again, and that each key's order held.
+    fn set_aside(
+        &mut self,
+        stage: &mut Stage,
+        places: &[Place],
+        judgement: &Judgement,
+    ) -> Result<(), Violation> {
+        let parkings: BTreeSet<Place> =
+            parkings(&judgement.rejected).iter().map(|row| (row.partition, row.offset)).collect();
+        for (record, rejection) in &judgement.rejected {
+            if parkings.contains(&(record.partition, record.offset)) {
+                self.base.parked.park(record, rejection);
+                stage.curses.failed(self.part, record);
+            }
+        }
+        let mut ran: Vec<Place> = Vec::new();
+        if let Some(done) = &judgement.concluded {
+            let (partition, _) = done.place;
+            if let Some((offset, _)) = &done.relapse
+                && let Some(row) = self.base.parked.rows.get(&(partition, *offset))
+            {
+                stage.curses.failed(self.part, &row.record);
+            }
+            self.base.parked.conclude(done, stage.plant)?;
+            ran.extend(done.ran.iter().map(|offset| (partition, *offset)));
+        }
+        ran.extend(places.iter().copied().filter(|place| !parkings.contains(place)));
+        let topic = self.tables.service().input();
+        for (partition, offset) in ran {
+            let record = stage.log.read(topic, partition, offset);
+            let Some(record) = record.filter(|it| !ParkedCommand::is_one(&it.payload)) else { continue };
+            stage.runs.note(record)?;
+            self.base.parked.check_passed(record)?;
+        }
+        Ok(())
+    }
+
+    /// What an older release could not read and this one can.
+    fn redrive_unknown(
+        &self,
+        stage: &Stage,
+        number: usize,
+        lanes: &BTreeMap<i32, Lane>,
+        out: &mut Out,
+    ) -> Result<(), Violation> {
+        let Some(worker) = self.workers.get(number) else { return Ok(()) };
+        for partition in worker.claimed.iter().filter(|partition| lanes.contains_key(partition)) {
+            for (record, unknown) in self.base.parked.unknown(*partition) {
+                if stage.curses.holds(self.part, record) {
+                    continue;
+                }
+                if let Some(outgoing) = unknown.redrive(self.tables.service().input())? {
+                    out.send_from(*partition, outgoing);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -257,6 +311,7 @@ impl<T: Tables> Shop<T> {
                     let held = worker.lanes.get(&partition).and_then(|held| held.gap_checked);
                     lane.gap_checked = lane.gap_checked.or(held);
                     worker.unanswered.remove(&partition);
+                    worker.claimed.remove(&partition);
                     worker.lanes.insert(partition, lane);
                 }
                 worker.fetch.extend(read_to);
@@ -281,7 +336,14 @@ impl<T: Tables> Shop<T> {
         Ok(())
     }
 
-    fn describe(&self, stage: &mut Stage, turn: Turn, places: &[(i32, i64)], said: &[Said]) {
+    fn describe(
+        &self,
+        stage: &mut Stage,
+        turn: Turn,
+        places: &[Place],
+        said: &[Said],
+        judgement: &Judgement,
+    ) {
         if !stage.notes.wanted {
             return;
         }
@@ -293,48 +355,22 @@ impl<T: Tables> Shop<T> {
                 line.push_str(&format!(" {partition}/{offset} {what};"));
             }
         }
+        for (record, rejection) in &judgement.rejected {
+            line.push_str(&format!(" {}/{} {};", record.partition, record.offset, rejection.cause));
+        }
+        if let Some(done) = &judgement.concluded {
+            let (ran, gone, relapse) = (&done.ran, &done.discarded, done.relapse.as_ref().map(|(at, _)| at));
+            line.push_str(&format!(
+                " {}: ran {ran:?}, gave up {gone:?}, failed again {relapse:?};",
+                done.result
+            ));
+        }
         for said in said {
             let key = schemas::topics::key(said.outgoing.key);
             line.push_str(&format!(" → {}", stage.notes.describe(&key, &said.outgoing.payload)));
         }
         stage.notes.note(stage.now, |_| line);
     }
-}
-
-/// The next records of what the worker holds: each partition in offset order, among the heads the lowest timestamp.
-fn fetch<O>(topic: Topic, worker: &Worker<O>, stage: &Stage, size: usize) -> Vec<Record> {
-    // a partition whose seek is not done is left alone, as the machine does
-    let mut at: BTreeMap<i32, i64> = worker
-        .lanes
-        .iter()
-        .filter(|(partition, _)| !worker.seeks.contains_key(partition) || stage.plant.reads_before_seek())
-        .map(|(partition, lane)| {
-            (*partition, worker.fetch.get(partition).copied().unwrap_or(lane.next_offset))
-        })
-        .collect();
-    let mut records = Vec::new();
-    while records.len() < size {
-        let heads = at.iter().filter_map(|(partition, at)| stage.log.read(topic, *partition, *at));
-        let Some(head) = heads.min_by_key(|record| (record.timestamp, record.partition)) else { break };
-        at.insert(head.partition, head.offset + 1);
-        records.push(head.clone());
-    }
-    records
-}
-
-/// A planted bug: what was taken before comes without its number.
-fn undone_dedupe<O>(worker: &Worker<O>, mut records: Vec<Record>) -> Vec<Record> {
-    for record in &mut records {
-        let Some(lane) = worker.lanes.get(&record.partition) else { continue };
-        let Ok(envelope) = &mut record.envelope else { continue };
-        let taken = envelope.source.is_some_and(|source| {
-            matches!(lane.heard.get(&source.lane), Some(Heard::Sequence { last, .. }) if source.n <= *last)
-        });
-        if taken {
-            envelope.source = None;
-        }
-    }
-    records
 }
 
 /// What is said; with a planted bug, not that captures are to be undone.

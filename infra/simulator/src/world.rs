@@ -1,7 +1,8 @@
 //! All services on one stage, and what each decision does to them.
 
 use crate::{
-    check::{Takes, Violation},
+    check::{Runs, Takes, Violation},
+    curses::Curses,
     edge::Edge,
     events::EventReader,
     log::Log,
@@ -15,7 +16,7 @@ use crate::{
     turn::Turn,
 };
 use inventory_worker::stock::Stock;
-use schemas::{ids, time::Timestamp};
+use schemas::{ids, time::Timestamp, topics};
 use std::time::Duration;
 
 /// When every history begins.
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) orders: Shop<OrdersTables>,
     pub(crate) inventory: Shop<InventoryTables>,
     pub(crate) payments: Shop<PaymentsTables>,
+    /// Whether operators act before time runs on, at rest.
+    pub(crate) tidied_early: bool,
 }
 
 /// Does the same to the shop of that part, whichever it is.
@@ -68,7 +71,9 @@ impl World {
             log: Log::default(),
             provider,
             stragglers: Vec::new(),
+            curses: Curses::default(),
             takes: Takes::default(),
+            runs: Runs::default(),
             events: EventReader::new(partitions),
             plant,
             notes,
@@ -76,9 +81,10 @@ impl World {
         Self {
             stage,
             edge,
-            orders: Shop::new(Part::Orders, OrdersTables::new(), partitions),
-            inventory: Shop::new(Part::Inventory, InventoryTables::new(products, setup.waiters), partitions),
-            payments: Shop::new(Part::Payments, PaymentsTables::new(), partitions),
+            orders: Shop::new(Part::Orders, OrdersTables::new(), setup),
+            inventory: Shop::new(Part::Inventory, InventoryTables::new(products, setup.waiters), setup),
+            payments: Shop::new(Part::Payments, PaymentsTables::new(), setup),
+            tidied_early: setup.tidied_early,
         }
     }
 
@@ -117,19 +123,32 @@ impl World {
             Step::Straggle => {
                 self.stage.straggle()?;
             }
+            Step::Curse { part, whom, times, unknown } => {
+                let key = topics::key(self.edge.whom(whom));
+                self.stage.notes.note(self.stage.now, |notes| {
+                    format!("the next record of {} fails in {}", notes.name(&key), part.name())
+                });
+                self.stage.curses.lay(part, key.to_vec(), times, unknown);
+            }
+            Step::Mend => {
+                self.stage.notes.note(self.stage.now, |_| "what made records fail is mended".to_owned());
+                self.stage.curses.mend();
+            }
+            Step::Operate { part, whom, deed } => {
+                let keys = (self.edge.whom(whom), self.edge.whom(whom.wrapping_add(1)));
+                of_part!(self, part, |shop, stage| shop.operate(stage, keys, deed));
+            }
             _ => self.edge.produce(&mut self.stage, step)?,
         }
         self.check()
     }
 
-    fn check(&mut self) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self) -> Result<(), Violation> {
         self.stage.events.read(&self.stage.log)?;
-        let parked = [&self.orders.base, &self.inventory.base, &self.payments.base];
-        for (key, why) in parked.iter().flat_map(|base| base.parked.values()).flatten() {
-            if !self.edge.is_poisoned(key) {
-                let what = format!("{} is parked: {why}", String::from_utf8_lossy(key));
-                return Err(Violation::new("nothing is parked", what));
-            }
+        for part in Part::ALL {
+            of_part!(self, part, |shop, stage| {
+                shop.base.parked.check(|record| stage.curses.explain(part, record))?;
+            });
         }
         Ok(())
     }

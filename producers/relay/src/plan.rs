@@ -137,7 +137,7 @@ pub struct Halt {
 }
 
 /// One producer's life.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     limits: Limits,
     lanes: BTreeMap<LaneId, Lane>,

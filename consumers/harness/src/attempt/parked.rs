@@ -1,17 +1,9 @@
 //! Parked records that are to run again: read before their batch, or found readable after a claim.
 
 use super::*;
-use crate::redrive::{Action, is_action, outgoing, plan};
+use crate::redrive::Opening;
 use chassis::crash::{self, CrashPoint};
-use schemas::{
-    catalogue::{self, SchemaId},
-    ids,
-    parked::{MOST_NAMED, ParkedCommand, RedriveParked},
-};
-use uuid::Uuid;
-
-/// Who asks for what a worker redrives by itself.
-const WORKER: &str = "worker";
+use schemas::parked::MOST_NAMED;
 
 impl<S: Service> Attempt<'_, S> {
     /// Reads what the command that opens this batch means, if one does, in a transaction of its own that holds the
@@ -22,15 +14,9 @@ impl<S: Service> Attempt<'_, S> {
         connection: &mut PgConnection,
         records: &[Record],
     ) -> Result<Option<Opened>, Trouble> {
-        let Some(record) = records.first().filter(|record| is_action(record)) else { return Ok(None) };
-        let place = (record.partition, record.offset);
-        let Ok(action) = Action::read(record) else { return Ok(None) };
-        let is_poison = self.poison.contains_key(&place);
-        if is_poison || judge::address(record).is_err() || !self.lanes.contains_key(&record.partition) {
-            return Ok(None);
-        }
+        let Some(opening) = Opening::of(records, self.lanes, self.poison) else { return Ok(None) };
         let mut tx = connection.begin().await?;
-        match self.open_in_tx(&mut tx, record, action).await {
+        match self.open_in_tx(&mut tx, opening).await {
             Ok(opened) => {
                 tx.commit().await?;
                 crash::point_of(self.set.group, CrashPoint::RedriveOpened);
@@ -40,26 +26,18 @@ impl<S: Service> Attempt<'_, S> {
         }
     }
 
-    async fn open_in_tx(
-        &self,
-        tx: &mut PgConnection,
-        record: &Record,
-        action: Action,
-    ) -> Result<Opened, Trouble> {
-        let partition = record.partition;
+    async fn open_in_tx(&self, tx: &mut PgConnection, opening: Opening) -> Result<Opened, Trouble> {
+        let (partition, _) = opening.place;
         self.lock_in_tx(tx, &[partition]).await?;
-        let is_repeat = self.set.was_done(tx, action.id).await?;
-        let (mut heads, parked) =
-            self.set.heads(tx, partition, &record.key, &action, self.most.records + 1).await?;
-        if is_repeat {
-            heads.clear();
+        let is_repeat = self.set.was_done(tx, opening.action.id).await?;
+        let first = self.most.records + 1;
+        let (heads, parked) = self.set.heads(tx, partition, &opening.key, &opening.action, first).await?;
+        let mut opened = opening.plan(is_repeat, &heads, parked, self.most);
+        let wanted = opened.wanted();
+        if !wanted.is_empty() {
+            opened.records = self.set.parked(tx, partition, &wanted).await?;
         }
-        let plan = plan(&action, &heads, self.most);
-        let offsets: Vec<i64> = plan.steps.iter().map(|(offset, _)| *offset).collect();
-        let records =
-            if offsets.is_empty() { Vec::new() } else { self.set.parked(tx, partition, &offsets).await? };
-        let place = (partition, record.offset);
-        Ok(Opened { place, key: record.key.clone(), action, is_repeat, parked, plan, records })
+        Ok(opened)
     }
 
     /// Tells lanes just claimed to redrive what an older release could not read and this one can: commands to
@@ -76,22 +54,10 @@ impl<S: Service> Attempt<'_, S> {
             return Ok(());
         }
         for unknown in self.set.unknown_in_tx(tx, &partitions, MOST_NAMED).await? {
-            let id = unknown.beginning.last_chunk::<4>().map(|id| SchemaId(u32::from_be_bytes(*id)));
-            let known = id.filter(|id| unknown.beginning.len() == 5 && catalogue::by_id(*id).is_some());
-            let key = std::str::from_utf8(&unknown.key).ok().and_then(|key| Uuid::try_parse(key).ok());
-            let (Some(id), Some(key)) = (known, key) else { continue };
-            // the same record parked once more is another action; the same claim made again is not
-            let meaning = format!("redrive {}/{} {}", unknown.partition, unknown.offset, unknown.attempts);
-            let command = ParkedCommand::Redrive(RedriveParked {
-                action_id: ids::message_id(key, &meaning).0,
-                requested_by: WORKER.to_owned(),
-                reason: Some(format!("schema {id} is known to this release")),
-                selection: None,
-                offsets: vec![unknown.offset],
-                edited: None,
-            });
-            match outgoing(self.service.input(), key, &command) {
-                Ok(outgoing) => out.send_from(unknown.partition, outgoing),
+            match unknown.redrive(self.service.input()) {
+                Ok(outgoing) => {
+                    outgoing.into_iter().for_each(|outgoing| out.send_from(unknown.partition, outgoing));
+                }
                 Err(rejection) => {
                     tracing::error!(detail = rejection.detail, "redriving what is readable now");
                 }

@@ -4,7 +4,7 @@ use super::LaneSet;
 use crate::{
     judge::UNKNOWN_SCHEMA,
     record::Record,
-    redrive::{Action, Concluded, Head},
+    redrive::{Action, Concluded, Head, Unknown},
 };
 use chrono::{DateTime, Utc};
 use schemas::{
@@ -13,16 +13,6 @@ use schemas::{
 };
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
-
-/// A key's parked records of a schema that was not known.
-pub(crate) struct Unknown {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) attempts: i32,
-    pub(crate) key: Vec<u8>,
-    /// The payload's beginning, with the schema's id.
-    pub(crate) beginning: Vec<u8>,
-}
 
 impl LaneSet {
     /// Whether an action was done before.

@@ -18,6 +18,8 @@ fn setups() -> Vec<Setup> {
         stock: stock.to_vec(),
         buyers: vec![first, second],
         waiters: 1_000,
+        again: 1_000,
+        tidied_early: true,
     };
     vec![
         of(&[1, 1], buyer(&[(0, 1)], Some(1), 0), buyer(&[(0, 1), (1, 1)], Some(1), 0)),

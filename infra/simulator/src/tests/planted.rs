@@ -39,6 +39,11 @@ fn a_waiter_that_is_overlooked() {
     found(Bug::WaiterSkipped, 300, &["no phantom sold-out", "conservation of stock"]);
 }
 
+#[test]
+fn a_redrive_that_looks_only_at_what_it_names() {
+    found(Bug::RedriveOutOfOrder, 2_000, &["order per key"]);
+}
+
 /// Once a bug of the machine itself, too rare to wait for: a batch taken between the order to seek and its being done
 /// found the jump still there, believed it, and went on behind what it was to read again.
 #[test]
@@ -49,6 +54,8 @@ fn a_batch_taken_before_a_seek_is_done() {
         stock: vec![5],
         buyers: vec![buyer.clone(), buyer.clone(), buyer],
         waiters: 2,
+        again: 1_000,
+        tidied_early: true,
     };
     let part = Part::Orders;
     let work =

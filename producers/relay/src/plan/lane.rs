@@ -17,7 +17,7 @@ pub(super) enum Phase {
     Leaving,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
     pub(super) phase: Phase,
     /// The last place read.
@@ -33,7 +33,7 @@ pub(super) struct Lane {
     ledgers: BTreeMap<Destination, Ledger>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Unsent {
     seq: i64,
     size: usize,
@@ -41,7 +41,7 @@ struct Unsent {
     fault: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     seq: i64,
     /// Records in flight.
@@ -52,7 +52,7 @@ struct Open {
 }
 
 /// What a lane has sent to one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ledger {
     /// Last number read.
     read: u64,
@@ -63,7 +63,7 @@ struct Ledger {
     flights: VecDeque<Flight>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Flight {
     tag: u64,
     n: u64,
