@@ -16,7 +16,10 @@ use crate::{
 use chassis::crash::{self, CrashPoint};
 use schemas::{time::Timestamp, topics::Topic};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
 /// A batch's place in the world, as its owner knows it before the attempt.
 pub(crate) struct Attempt<'a, S: Service> {
@@ -34,7 +37,12 @@ pub(crate) struct Attempt<'a, S: Service> {
     pub(crate) claimed: &'a BTreeSet<i32>,
     /// How many parked records run again at once.
     pub(crate) most: Most,
+    /// Filled when the commit is asked for: if its answer never comes, where its lanes stand if it happened.
+    pub(crate) committing: &'a Mutex<Option<Ends>>,
 }
+
+/// Where lanes stand: partition → (position, sequence).
+pub(crate) type Ends = BTreeMap<i32, (i64, i64)>;
 
 /// What a batch came to, committed.
 pub(crate) struct Committed<T> {
@@ -201,7 +209,8 @@ impl<S: Service> Attempt<'_, S> {
         match self.settle_in_tx(&mut tx, partitions, taken_in, outcomes).await {
             Ok(settled) => {
                 let end = |lane: &Lane| (lane.partition, (lane.next_offset, lane.outbox_seq));
-                let ends = settled.lanes.values().map(end).collect();
+                let ends: Ends = settled.lanes.values().map(end).collect();
+                *self.committing.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends.clone());
                 settled.before_commit(self.set.group);
                 match tx.commit().await {
                     Ok(()) => {

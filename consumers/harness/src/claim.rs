@@ -2,7 +2,7 @@
 
 use crate::{consumer::Event, store::LaneSet};
 use chassis::{
-    postgres::{SessionLimits, connect},
+    postgres::{SessionLimits, connect, within},
     settings::Secret,
 };
 use std::time::Duration;
@@ -10,6 +10,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 const PAUSE: Duration = Duration::from_millis(200);
+/// Longest wait for the answer to a claim, which the server itself bounds to half a second.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Tries until the lane is claimed or `ended`: the partition was taken away, or the worker stops. A try under way is
 /// finished first, never dropped.
@@ -38,6 +40,6 @@ pub(crate) async fn until_ended(
 
 async fn claim(set: LaneSet, partition: i32, database: &Secret) -> sqlx::Result<Option<Event>> {
     let mut connection = connect(database.expose(), "mambogo claim", SessionLimits::CLAIM).await?;
-    let lanes = set.claim(&mut connection, &[partition]).await?;
+    let lanes = within(PATIENCE, set.claim(&mut connection, &[partition])).await?;
     Ok(lanes.into_iter().next().map(Event::Claimed))
 }

@@ -22,6 +22,9 @@ pub struct WorkerConfig {
     /// How long a batch that is not full waits for more, from its first record (`WORKER_BATCH_AGE`); zero takes what
     /// is there. Batches grow by themselves while the previous one commits.
     pub batch_age: Duration,
+    /// Longest time for a batch (`WORKER_BATCH_TIMEOUT`). The server bounds each statement; this bounds the wait for a
+    /// server that says nothing any more: its connection is given up, and the batch tried again on another.
+    pub batch_timeout: Duration,
     /// How often due work is looked for (`WORKER_DUE_TICK`).
     pub due_tick: Duration,
     /// Most bytes that may wait in the outboxes of this worker's lanes before it pauses.
@@ -44,6 +47,7 @@ impl WorkerConfig {
             batch_records: environment.parse_or("WORKER_BATCH_RECORDS", "a number of records", 2_000)?,
             batch_bytes: environment.parse_or("WORKER_BATCH_BYTES", "a number of bytes", 4 << 20)?,
             batch_age: environment.duration_or("WORKER_BATCH_AGE", Duration::ZERO)?,
+            batch_timeout: environment.duration_or("WORKER_BATCH_TIMEOUT", Duration::from_secs(30))?,
             due_tick: environment.duration_or("WORKER_DUE_TICK", Duration::from_millis(200))?,
             outbox_bytes: environment.parse_or("WORKER_OUTBOX_BYTES", "a number of bytes", 64 << 20)?,
             outbox_age: environment.duration_or("WORKER_OUTBOX_AGE", Duration::from_secs(30))?,

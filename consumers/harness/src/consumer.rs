@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Sought { partition: i32, ticket: u64 },
     /// Whether the brokers answer.
     Brokers(Result<(), String>),
+    /// The client can never be used again: the group gave its place to another.
+    Gone(String),
 }
 
 /// What the owner tells the polling thread.
@@ -70,6 +72,8 @@ const CLAIM_PATIENCE: Duration = Duration::from_millis(500);
 const ROOM_PATIENCE: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(50);
 const POLL_PAUSED: Duration = Duration::from_millis(10);
+/// Longest time for leaving the group.
+const CLOSE: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_secs(2);
 
 pub(crate) struct Claims {
@@ -229,12 +233,26 @@ pub(crate) fn poll(consumer: BaseConsumer<Claims>, commands: &mpsc::Receiver<Com
     loop {
         while let Ok(command) = commands.try_recv() {
             if matches!(command, Command::Stop) {
-                thread.leave();
+                leave(thread.consumer);
                 return;
             }
             thread.obey(command);
         }
         thread.turn();
+    }
+}
+
+/// Leaves the group by closing the consumer: whoever unsubscribes first and closes then sends no word of it, and its
+/// lanes wait for a session time-out. Closing can hang in librdkafka, so it has a thread and a time.
+fn leave(consumer: BaseConsumer<Claims>) {
+    let group = consumer.context().set.group;
+    let (closed, waits) = mpsc::channel::<()>();
+    let closing = std::thread::Builder::new().name(format!("close-{group}")).spawn(move || {
+        drop(consumer);
+        drop(closed);
+    });
+    if closing.is_err() || waits.recv_timeout(CLOSE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        tracing::warn!(group, "the consumer did not close in time; the group ends its session in 6 s");
     }
 }
 
@@ -278,6 +296,10 @@ impl Polling {
     }
 
     fn fail(&mut self, error: &KafkaError) {
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            self.tell(Event::Gone(error.to_string()));
+            return;
+        }
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 self.tell(Event::OutOfRange);
@@ -386,18 +408,6 @@ impl Polling {
         self.halted.remove(&partition);
         if let Err(error) = done {
             tracing::error!(group = self.claims().set.group, partition, offset, %error, "seeking");
-        }
-    }
-
-    /// Leaves the group, so that others take over at once. Dropping the consumer afterwards ends its threads.
-    fn leave(self) {
-        self.consumer.unsubscribe();
-        let until = Instant::now() + Duration::from_secs(3);
-        while Instant::now() < until {
-            let _ = self.consumer.poll(Duration::from_millis(20));
-            if self.consumer.assignment().map_or(true, |list| list.count() == 0) {
-                break;
-            }
         }
     }
 }

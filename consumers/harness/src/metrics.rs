@@ -3,6 +3,8 @@
 /// Records by what became of them; label `fate`: executed, already_applied, parked, below, repeat, hole, gap;
 /// and of parked ones: redriven, discarded, relapsed.
 pub const RECORDS: &str = "mambogo_worker_records_total";
+/// Rejected records by their cause (label `cause`): one of `unknown_schema` says that this release is too old.
+pub const REJECTED: &str = "mambogo_worker_rejected_records_total";
 /// Records in a committed batch.
 pub const BATCH: &str = "mambogo_worker_batch_records";
 /// Time of a batch from its first statement to its commit.
@@ -33,6 +35,7 @@ mod tests {
         assert_eq!(
             [
                 RECORDS,
+                REJECTED,
                 BATCH,
                 BATCH_SECONDS,
                 SAID,
@@ -46,6 +49,7 @@ mod tests {
             ],
             [
                 "mambogo_worker_records_total",
+                "mambogo_worker_rejected_records_total",
                 "mambogo_worker_batch_records",
                 "mambogo_worker_batch_seconds",
                 "mambogo_worker_said_records_total",

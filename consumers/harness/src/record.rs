@@ -34,10 +34,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Bytes it holds in memory, for batch and queue bounds.
+    /// Bytes it holds in memory, for batch and queue bounds. Headers count: foreign ones may be as long as a payload.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.key.len() + self.payload.len() + 128
+        let headers = [&self.header, &self.traceparent].into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.key.len() + self.payload.len() + headers + 128
     }
 }
 

@@ -18,6 +18,9 @@ use schemas::{
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Longest detail of a rejection that is kept, in characters.
+const MAX_DETAIL: usize = 1_000;
+
 /// Numbers all that is said, in order, and packs one row for each lane that says something.
 #[must_use]
 pub fn pack(
@@ -65,9 +68,15 @@ pub fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
             header: record.header.clone(),
             record: record.payload.clone(),
             cause: rejection.cause,
-            detail: rejection.detail.chars().take(1_000).collect(),
+            detail: short(rejection),
         })
         .collect()
+}
+
+/// A rejection's detail as it is kept. It may quote what it could not read, and that may be a whole payload: beside the
+/// payload itself the dead letter would be too large for any topic, and the lane would halt on it.
+fn short(rejection: &Rejection) -> String {
+    rejection.detail.chars().take(MAX_DETAIL).collect()
 }
 
 fn say(said: &Said, lane: &mut Lane, partitions: i32, now: Timestamp) -> OutboxRecord {
@@ -122,9 +131,65 @@ fn copy(
         key: record.key.iter().copied().take(1_024).collect(),
         payload: if fits { record.payload.clone() } else { Vec::new() },
         headers: vec![
-            (DLQ_CAUSE.to_owned(), format!("{}: {}", rejection.cause, rejection.detail).into_bytes()),
+            (DLQ_CAUSE.to_owned(), format!("{}: {}", rejection.cause, short(rejection)).into_bytes()),
             (DLQ_ATTEMPTS.to_owned(), b"1".to_vec()),
             (DLQ_ORIGIN.to_owned(), origin.into_bytes()),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::{envelope::EnvelopeError, ids::LaneId};
+
+    fn lane() -> Lane {
+        Lane {
+            id: LaneId(Uuid::from_u128(1)),
+            partition: 0,
+            epoch: 1,
+            next_offset: 8,
+            outbox_seq: 0,
+            due_mark: Timestamp(0),
+            heard: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            parked: std::sync::Arc::default(),
+            gap_checked: None,
+        }
+    }
+
+    #[test]
+    fn a_dead_letter_is_never_larger_than_its_topic_takes() {
+        let record = |payload: usize| Record {
+            topic: Topic::OrderCommands,
+            partition: 0,
+            offset: 7,
+            timestamp: Timestamp(0),
+            key: vec![b'k'; 100_000],
+            envelope: Err(EnvelopeError::Missing),
+            header: None,
+            payload: vec![1; payload],
+            traceparent: None,
+        };
+        // what could not be read is quoted whole
+        let rejection = Rejection::new("decode", "\u{1f980}".repeat(500_000));
+        for (payload, kept) in [(wire::MAX_PAYLOAD, wire::MAX_PAYLOAD), (wire::MAX_PAYLOAD + 1, 0)] {
+            let rejected = [(record(payload), rejection.clone())];
+            let rows = pack(
+                &[],
+                &rejected,
+                &mut BTreeMap::from([(0, lane())]),
+                4,
+                Some(Topic::OrdersDlq),
+                Timestamp(0),
+            );
+            let said = outbox::unpack(outbox::FORMAT, &rows[0].records).unwrap();
+            let letter = &said[0];
+            assert_eq!(letter.payload.len(), kept);
+            let headers: usize = letter.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let size = letter.key.len() + letter.payload.len() + headers + letter.envelope.to_bytes().len();
+            assert!(size < 1_040_000, "{size} bytes: Kafka's default is 1048576, all included");
+            assert_eq!(parkings(&rejected)[0].detail.chars().count(), MAX_DETAIL);
+        }
     }
 }

@@ -70,6 +70,17 @@ pub enum WorkerError {
         /// What happened.
         source: KafkaError,
     },
+    /// The Kafka client is of no use any more.
+    #[error(
+        "Kafka client of group {group}: {why}; if KAFKA_GROUP_INSTANCE_ID is set, another process was started with the \
+         same one and has taken this one's place: give each process its own"
+    )]
+    Client {
+        /// The consumer group.
+        group: &'static str,
+        /// What happened.
+        why: String,
+    },
     /// The polling thread could not be started, or ended by itself.
     #[error("the polling thread of group {group}: {why}")]
     Thread {
@@ -80,6 +91,8 @@ pub enum WorkerError {
     },
 }
 
+/// How long the worker is believed to be ready without saying so again: longer than any statement may run.
+const LIFE: Duration = Duration::from_secs(10);
 const TICK_SLOW: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
@@ -126,6 +139,8 @@ pub(crate) struct Worker<S: Service> {
     progress: Instant,
     stalled_at: Option<BTreeMap<i32, i64>>,
     rejoined: Option<Instant>,
+    /// Why the Kafka client is of no use any more.
+    gone: Option<String>,
 }
 
 /// Runs a service's worker until `stop`: finishes the batch in hand, tells the group how far it is, and leaves.
@@ -199,17 +214,23 @@ pub async fn run<S: Service>(
         progress: now,
         stalled_at: None,
         rejoined: None,
+        gone: None,
     };
-    worker.own(events, stop).await;
+    let ended = worker.own(events, stop).await;
     tokio::task::spawn_blocking(move || thread.join())
         .await
         .map_err(|error| failed(error.to_string()))?
-        .map_err(|_| failed("it panicked".to_owned()))
+        .map_err(|_| failed("it panicked".to_owned()))?;
+    ended
 }
 
 impl<S: Service> Worker<S> {
     /// The loop. Everything awaited in its select is safe to drop; a batch is never awaited there.
-    async fn own(mut self, mut events: mpsc::UnboundedReceiver<Event>, stop: CancellationToken) {
+    async fn own(
+        mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        stop: CancellationToken,
+    ) -> Result<(), WorkerError> {
         loop {
             let nap = self.nap();
             tokio::select! {
@@ -231,16 +252,28 @@ impl<S: Service> Worker<S> {
                 while let Ok(event) = events.try_recv() {
                     self.hear(event);
                 }
+                // a backlog may keep this up for an hour
+                self.see_to_time().await;
+                self.report();
             }
             self.report();
+            if self.gone.is_some() {
+                break;
+            }
         }
         self.part.not_ready("stopping");
         self.commit_offsets();
         let _ = self.commands.send(Command::Stop);
+        self.gone.map_or(Ok(()), |why| Err(WorkerError::Client { group: self.set.group, why }))
     }
 
     fn may_work(&self) -> bool {
-        !self.outbox_full && self.retry_at.is_none_or(|at| at <= Instant::now())
+        !self.outbox_full && !self.is_waiting()
+    }
+
+    /// Whether the last failure is still to be waited out.
+    fn is_waiting(&self) -> bool {
+        self.retry_at.is_some_and(|at| at > Instant::now())
     }
 
     fn nap(&self) -> Duration {
@@ -285,7 +318,7 @@ impl<S: Service> Worker<S> {
             _ if !self.joined => self.part.not_ready("joining the group"),
             _ if !self.unclaimed.is_empty() => self.part.not_ready("claiming lanes"),
             _ if self.outbox_full => self.part.not_ready("the outbox is full: the relay is behind"),
-            _ => self.part.ready(),
+            _ => self.part.ready_for(LIFE + self.config.due_tick),
         }
     }
 }

@@ -4,7 +4,10 @@ use sqlx::{
     Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{str::FromStr, time::Duration};
+use std::{future::Future, io, str::FromStr, time::Duration};
+
+/// Longest time for a connection to be made, its greeting included.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Session limits of a worker's connection. A frozen owner must not hold locks longer than its group waits for it.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +63,28 @@ pub fn options(url: &str, application: &str, limits: SessionLimits) -> sqlx::Res
     ]))
 }
 
-/// One dedicated connection.
+/// One dedicated connection, made within 5 s.
 ///
 /// # Errors
-/// When the server cannot be reached or refuses.
+/// When the server cannot be reached, says nothing, or refuses.
 pub async fn connect(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<PgConnection> {
-    PgConnection::connect_with(&options(url, application, limits)?).await
+    within(CONNECT, PgConnection::connect_with(&options(url, application, limits)?)).await
+}
+
+/// What `work` comes to, or an error of the connection when no answer came within `limit`. The server's own limits end
+/// what it still works on; this ends the waiting for a server that is frozen or has gone without a word. The
+/// connection must not be used again afterwards.
+///
+/// # Errors
+/// What `work` says; [`io::ErrorKind::TimedOut`].
+pub async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent(limit)))
+}
+
+/// The error of a server that said nothing for `limit`.
+#[must_use]
+pub fn silent(limit: Duration) -> sqlx::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", limit.as_millis())).into()
 }
 
 /// Sizes and times of a pool.

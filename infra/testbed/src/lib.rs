@@ -5,11 +5,13 @@
 //! when it is not there: a test has nobody else to tell.
 
 mod database;
+mod proxy;
 mod redis;
 mod topics;
 mod wait;
 
 pub use database::Database;
+pub use proxy::Proxy;
 pub use redis::Redis;
 pub use topics::{Topics, kafka_brokers};
 pub use wait::{eventually, eventually_within};

@@ -126,9 +126,12 @@ fn unheard(record: &Record) -> Rejection {
 pub(crate) fn address(record: &Record) -> Result<(Uuid, Envelope), Rejection> {
     let key = std::str::from_utf8(&record.key)
         .ok()
-        .filter(|text| text.len() == 36)
+        // one spelling: a key is parked and hashed to its partition by its bytes
+        .filter(|text| text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase()))
         .and_then(|text| Uuid::try_parse(text).ok())
-        .ok_or_else(|| Rejection::new(KEYLESS, "the record's key is not a hyphenated UUID in text"))?;
+        .ok_or_else(|| {
+            Rejection::new(KEYLESS, "the record's key is not a hyphenated lower-case UUID in text")
+        })?;
     let envelope = record.envelope.clone().map_err(|error| match error {
         EnvelopeError::Version(_) => Rejection::new("unknown_envelope", error.to_string()),
         _ => Rejection::new("envelope", error.to_string()),

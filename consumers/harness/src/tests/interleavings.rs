@@ -72,6 +72,7 @@ impl Owner {
             due: self.due,
             claimed: &self.claimed,
             most: self.most,
+            committing: &std::sync::Mutex::default(),
         };
         attempt.run(&mut self.connection, records).await
     }

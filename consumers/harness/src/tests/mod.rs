@@ -1,6 +1,9 @@
 //! The machine against real Postgres and Kafka, with a toy for a service.
 
+mod away;
 mod interleavings;
+mod members;
+mod positions;
 mod redrive;
 mod road;
 mod seeks;

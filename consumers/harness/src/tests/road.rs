@@ -21,29 +21,29 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const PARTITIONS: i32 = 4;
+pub(super) const PARTITIONS: i32 = 4;
 
-struct Road {
-    database: Database,
-    topics: Topics,
-    publisher: Publisher,
+pub(super) struct Road {
+    pub(super) database: Database,
+    pub(super) topics: Topics,
+    pub(super) publisher: Publisher,
 }
 
-struct Running {
-    health: Health,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+pub(super) struct Running {
+    pub(super) health: Health,
+    pub(super) stop: CancellationToken,
+    pub(super) task: JoinHandle<()>,
 }
 
 impl Road {
-    async fn build() -> Self {
+    pub(super) async fn build() -> Self {
         let database = toy::database().await;
         let topics = Topics::create(PARTITIONS).await;
         let publisher = Publisher::start(topics.publisher()).unwrap();
         Self { database, topics, publisher }
     }
 
-    fn config(&self) -> WorkerConfig {
+    pub(super) fn config(&self) -> WorkerConfig {
         let environment = Environment::of([
             ("KAFKA_BROKERS".to_owned(), testbed::kafka_brokers()),
             ("TOPIC_PREFIX".to_owned(), self.topics.prefix.clone()),
@@ -52,13 +52,17 @@ impl Road {
         WorkerConfig::from_environment(&environment, Secret::new(self.database.url("orders"))).unwrap()
     }
 
-    fn work(&self, toy: &Toy) -> Running {
+    pub(super) fn work(&self, toy: &Toy) -> Running {
+        Self::work_with(toy, self.config())
+    }
+
+    pub(super) fn work_with(toy: &Toy, config: WorkerConfig) -> Running {
         let (health, stop) = (Health::default(), CancellationToken::new());
-        let future = run(toy.clone(), self.config(), health.part("toy"), Wake::default(), stop.clone());
+        let future = run(toy.clone(), config, health.part("toy"), Wake::default(), stop.clone());
         Running { health, stop, task: tokio::spawn(async move { future.await.unwrap() }) }
     }
 
-    async fn send(&self, key: Uuid, step: Step) {
+    pub(super) async fn send(&self, key: Uuid, step: Step) {
         let message = MessageId(chassis::ids::random());
         let envelope =
             Envelope { message, causation: message, occurred_at: Timestamp(0), deadline: None, source: None };
@@ -72,13 +76,13 @@ impl Road {
         self.publisher.send(&record).unwrap().await.unwrap();
     }
 
-    async fn stands(&self) -> HashMap<Uuid, i64> {
+    pub(super) async fn stands(&self) -> HashMap<Uuid, i64> {
         let mut connection = self.database.connect("orders").await;
         let rows = sqlx::query("SELECT key, n FROM toy").fetch_all(&mut connection).await.unwrap();
         rows.iter().map(|row| (row.get("key"), row.get("n"))).collect()
     }
 
-    async fn parked(&self) -> Vec<(Uuid, String)> {
+    pub(super) async fn parked(&self) -> Vec<(Uuid, String)> {
         let mut connection = self.database.connect("orders").await;
         let rows =
             sqlx::query("SELECT convert_from(key, 'UTF8') AS key, cause FROM parked ORDER BY \"offset\"")
@@ -90,22 +94,22 @@ impl Road {
 }
 
 impl Running {
-    async fn is_ready(&self) {
+    pub(super) async fn is_ready(&self) {
         eventually("the worker is ready", async || self.health.is_ready()).await;
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.stop.cancel();
         self.task.await.unwrap();
     }
 }
 
-fn keys(count: u128) -> Vec<Uuid> {
+pub(super) fn keys(count: u128) -> Vec<Uuid> {
     (0..count).map(|i| Uuid::from_u128(i * 7 + 1)).collect()
 }
 
 /// Every key's numbers, as committed, are 1, 2, 3, … without gap or repeat.
-fn assert_each_once_in_order(seen: &[(Uuid, i64)], keys: &[Uuid], last: i64) {
+pub(super) fn assert_each_once_in_order(seen: &[(Uuid, i64)], keys: &[Uuid], last: i64) {
     for key in keys {
         let numbers: Vec<i64> = seen.iter().filter(|(of, _)| of == key).map(|(_, n)| *n).collect();
         assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "{key}");

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::{judge, redrive::Concluded};
+use chassis::postgres::{silent, within};
+use std::sync::{Mutex, PoisonError};
 
 impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
@@ -18,6 +20,7 @@ impl<S: Service> Worker<S> {
         };
         let started = Instant::now();
         let kept = records.clone();
+        let committing = Mutex::default();
         let attempt = Attempt {
             service: &self.service,
             set: self.set,
@@ -28,8 +31,18 @@ impl<S: Service> Worker<S> {
             due: self.due,
             claimed: &self.claimed,
             most: Most { records: self.most_again, bytes: self.config.batch_bytes },
+            committing: &committing,
         };
-        let result = attempt.run(&mut connection, records).await;
+        let limit = self.config.batch_timeout;
+        let result = match tokio::time::timeout(limit, attempt.run(&mut connection, records)).await {
+            Ok(result) => result,
+            // the connection goes with its transaction: nobody meets either again
+            Err(_) => Err(Trouble::Database {
+                error: silent(limit),
+                ends: committing.into_inner().unwrap_or_else(PoisonError::into_inner),
+                again: Vec::new(),
+            }),
+        };
         match result {
             Ok(mut committed) => {
                 self.inbox.put_back(std::mem::take(&mut committed.later));
@@ -115,16 +128,7 @@ impl<S: Service> Worker<S> {
             }
         }
         for (record, rejection) in &judgement.rejected {
-            tracing::warn!(
-                group,
-                partition = record.partition,
-                offset = record.offset,
-                key = %String::from_utf8_lossy(&record.key).escape_default(),
-                cause = rejection.cause,
-                detail = rejection.detail,
-                is_parked = judge::parks(record, rejection),
-                "record rejected"
-            );
+            self.tell_rejected(record, rejection);
         }
         if let Some(concluded) = &judgement.concluded {
             self.tell_concluded(concluded);
@@ -139,6 +143,28 @@ impl<S: Service> Worker<S> {
         }
         if let Some(tally) = tally {
             self.service.committed(tally);
+        }
+    }
+
+    fn tell_rejected(&self, record: &Record, rejection: &Rejection) {
+        let group = self.set.group;
+        counter!(names::REJECTED, "group" => group, "cause" => rejection.cause).increment(1);
+        tracing::warn!(
+            group,
+            partition = record.partition,
+            offset = record.offset,
+            key = %String::from_utf8_lossy(&record.key).escape_default(),
+            cause = rejection.cause,
+            detail = rejection.detail,
+            is_parked = judge::parks(record, rejection),
+            "record rejected"
+        );
+        if rejection.cause == judge::UNKNOWN_SCHEMA {
+            tracing::error!(
+                group,
+                detail = rejection.detail,
+                "a record of a newer release: this one must be upgraded; a worker that knows the schema redrives it"
+            );
         }
     }
 
@@ -173,7 +199,7 @@ impl<S: Service> Worker<S> {
             self.connection = Some(connection);
             return;
         }
-        match store::notify(&mut connection).await {
+        match within(self.config.batch_timeout, store::notify(&mut connection)).await {
             Ok(()) => self.connection = Some(connection),
             // relays look by themselves as well; the next statement finds out what is wrong
             Err(error) => tracing::debug!(group = self.set.group, %error, "waking relays"),

@@ -36,6 +36,7 @@ impl<S: Service> Worker<S> {
                 }
             }
             Event::Brokers(state) => self.brokers = state,
+            Event::Gone(why) => self.gone = Some(why),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What becomes of a batch that did not commit; each failure has one fate, and is logged here only.
 
 use super::*;
+use chassis::postgres::within;
 
 impl<S: Service> Worker<S> {
     pub(super) async fn give_fate(&mut self, trouble: Trouble, records: usize, connection: PgConnection) {
@@ -118,7 +119,7 @@ impl<S: Service> Worker<S> {
     }
 
     pub(super) async fn read_again(&mut self, partitions: &[i32], mut connection: PgConnection) {
-        match self.set.read(&mut connection, partitions).await {
+        match within(self.config.batch_timeout, self.set.read(&mut connection, partitions)).await {
             Ok(lanes) => {
                 self.connection = Some(connection);
                 for lane in lanes {
