@@ -1,6 +1,15 @@
 //! Settings of payments.
 
-use crate::{calls::CallLimits, handler::Payments, provider::Provider, retry::Retry, sandbox::Sandbox};
+use crate::{
+    breaker::{Breaker, BreakerLimits},
+    calls::CallLimits,
+    guard::Guard,
+    handler::Payments,
+    provider::Provider,
+    retry::Retry,
+    sandbox::Sandbox,
+    stripe::{LinkError, Stripe, StripeSettings},
+};
 use chassis::settings::{Environment, Secret, SettingError};
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +23,27 @@ pub enum ProviderSettings {
         /// Most connections to it (`SANDBOX_CONNECTIONS`).
         connections: u32,
     },
+    /// Stripe, or what speaks like it, left alone while it fails.
+    Stripe {
+        /// How it is reached.
+        link: StripeSettings,
+        /// When it is left alone (`PAYMENT_BREAKER_WINDOW`, `PAYMENT_BREAKER_FEWEST`, `PAYMENT_BREAKER_FAILURES`,
+        /// `PAYMENT_BREAKER_COOL_DOWN`, `PAYMENT_BREAKER_LONGEST`, `PAYMENT_BREAKER_PROBES`).
+        breaker: BreakerLimits,
+        /// Most calls under way, over all batches (`PAYMENT_IN_FLIGHT`).
+        in_flight: usize,
+    },
+}
+
+/// Why the service cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The sandbox's ledger.
+    #[error("SANDBOX_DATABASE_URL: {0}")]
+    Ledger(#[from] sqlx::Error),
+    /// The way to Stripe.
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 /// Settings of the payments worker.
@@ -37,13 +67,14 @@ impl Settings {
     /// A [`SettingError`] names the variable.
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         let (limits, retry) = (CallLimits::default(), Retry::default());
+        let timeout = positive(environment, "PAYMENT_CALL_TIMEOUT", limits.timeout)?;
         Ok(Self {
-            provider: provider(environment)?,
+            provider: provider(environment, timeout)?,
             budget: positive(environment, "PAYMENT_CALL_BUDGET", Duration::from_millis(250))?,
             limits: CallLimits {
                 concurrency: count(environment, "PAYMENT_CONCURRENCY", limits.concurrency)?,
                 left_running: count(environment, "PAYMENT_LEFT_RUNNING", limits.left_running)?,
-                timeout: positive(environment, "PAYMENT_CALL_TIMEOUT", limits.timeout)?,
+                timeout,
             },
             retry: Retry {
                 first: positive(environment, "PAYMENT_RETRY_FIRST", retry.first)?,
@@ -62,18 +93,23 @@ impl Settings {
     /// The service with these settings.
     ///
     /// # Errors
-    /// When the ledger's URL does not read.
-    pub fn service(&self) -> sqlx::Result<Payments> {
+    /// A [`ServiceError`] names the setting that the provider cannot be made with.
+    pub fn service(&self) -> Result<Payments, ServiceError> {
         let provider: Arc<dyn Provider> = match &self.provider {
             ProviderSettings::Sandbox { database_url, connections } => {
                 Arc::new(Sandbox::connect(database_url.expose(), *connections)?)
+            }
+            ProviderSettings::Stripe { link, breaker, in_flight } => {
+                let (seed, _) = chassis::ids::random().as_u64_pair();
+                let breaker = Breaker::new(breaker.clone(), seed);
+                Arc::new(Guard::new(Arc::new(Stripe::new(link)?), breaker, *in_flight))
             }
         };
         Ok(Payments::new(provider, self.limits.clone(), self.retry.clone(), self.budget))
     }
 }
 
-fn provider(environment: &Environment) -> Result<ProviderSettings, SettingError> {
+fn provider(environment: &Environment, timeout: Duration) -> Result<ProviderSettings, SettingError> {
     let name = environment.text_or("PAYMENT_PROVIDER", "sandbox");
     match name.as_str() {
         "sandbox" => Ok(ProviderSettings::Sandbox {
@@ -83,8 +119,49 @@ fn provider(environment: &Environment) -> Result<ProviderSettings, SettingError>
             ),
             connections: count(environment, "SANDBOX_CONNECTIONS", 8)?,
         }),
-        _ => Err(SettingError::Invalid { key: "PAYMENT_PROVIDER", value: name, expected: "sandbox" }),
+        "stripe" => Ok(ProviderSettings::Stripe {
+            link: stripe(environment, timeout)?,
+            breaker: breaker(environment)?,
+            in_flight: count(environment, "PAYMENT_IN_FLIGHT", 256)?,
+        }),
+        _ => {
+            Err(SettingError::Invalid { key: "PAYMENT_PROVIDER", value: name, expected: "sandbox or stripe" })
+        }
     }
+}
+
+fn stripe(environment: &Environment, timeout: Duration) -> Result<StripeSettings, SettingError> {
+    const KEY: &str = "STRIPE_SECRET_KEY";
+    if environment.text(KEY).is_none() {
+        let hint = "the account's secret key, sk_… or rk_…, from Stripe's dashboard";
+        return Err(SettingError::Missing { key: KEY, hint });
+    }
+    Ok(StripeSettings {
+        base_url: environment.text_or("STRIPE_BASE_URL", "https://api.stripe.com"),
+        secret_key: environment.secret_or(KEY, ""),
+        timeout,
+    })
+}
+
+fn breaker(environment: &Environment) -> Result<BreakerLimits, SettingError> {
+    let limits = BreakerLimits::default();
+    let failures = count(environment, "PAYMENT_BREAKER_FAILURES", limits.failures)?;
+    if failures > 100 {
+        let value = failures.to_string();
+        return Err(SettingError::Invalid {
+            key: "PAYMENT_BREAKER_FAILURES",
+            value,
+            expected: "1 to 100 per cent",
+        });
+    }
+    Ok(BreakerLimits {
+        window: positive(environment, "PAYMENT_BREAKER_WINDOW", limits.window)?,
+        fewest: count(environment, "PAYMENT_BREAKER_FEWEST", limits.fewest)?,
+        failures,
+        cool_down: positive(environment, "PAYMENT_BREAKER_COOL_DOWN", limits.cool_down)?,
+        longest: positive(environment, "PAYMENT_BREAKER_LONGEST", limits.longest)?,
+        probes: count(environment, "PAYMENT_BREAKER_PROBES", limits.probes)?,
+    })
 }
 
 fn positive(
@@ -138,9 +215,28 @@ mod tests {
             ("PAYMENT_CONCURRENCY", "0"),
             ("PAYMENT_REFUND_ATTEMPTS", "-1"),
             ("SANDBOX_CONNECTIONS", "many"),
+            ("PAYMENT_IN_FLIGHT", "0"),
+            ("PAYMENT_BREAKER_FAILURES", "101"),
+            ("PAYMENT_BREAKER_WINDOW", "0s"),
+            ("STRIPE_SECRET_KEY", ""),
         ] {
-            let error = read(&[(key, value)]).unwrap_err().to_string();
+            let stripe = [("PAYMENT_PROVIDER", "stripe"), ("STRIPE_SECRET_KEY", "sk_test_1")];
+            let sandbox = key.starts_with("SANDBOX");
+            let pairs: Vec<_> =
+                stripe.into_iter().skip(if sandbox { 2 } else { 0 }).chain([(key, value)]).collect();
+            let error = read(&pairs).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn stripe_is_made_of_its_settings_and_its_key_stays_hidden() {
+        let pairs = [("PAYMENT_PROVIDER", "stripe"), ("STRIPE_SECRET_KEY", "sk_test_verysecret")];
+        let settings = read(&pairs).unwrap();
+        assert!(!format!("{settings:?}").contains("verysecret"));
+        assert!(settings.service().is_ok());
+        let bad = [pairs[0], pairs[1], ("STRIPE_BASE_URL", "http://api.stripe.com")];
+        let error = read(&bad).unwrap().service().err().unwrap().to_string();
+        assert!(error.contains("STRIPE_BASE_URL"), "{error}");
     }
 }

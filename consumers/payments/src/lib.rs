@@ -16,6 +16,7 @@ pub mod provider;
 pub mod breaker;
 pub mod guard;
 pub mod sandbox;
+pub mod stripe;
 
 pub mod decide;
 pub mod say;

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # Sees to it that the tools are there: asks for each one, installs what is missing with apt, gets Kafka with Maven and,
-# for the tests, Python packages with pip.
+# for the tests, Python packages with pip and stripe-mock with Go.
 # Nothing that it installs is left running: Debian's own Postgres cluster and Redis service are neither made nor started.
 
 KAFKA_POM=$LOCAL/kafka/pom.xml
 TRACE_PACKAGES=$LOCAL/trace/requirements.txt
+STRIPE_MOCK_VERSION=v0.203.0
 
 is_root() { [ "$EUID" -eq 0 ]; }
 
@@ -191,6 +192,39 @@ install_trace_reader() {
   ok "$(grep -c '==' "$TRACE_PACKAGES") packages"
 }
 
+# go_program -> a Go that stripe-mock can be built with: 1.22, or 1.21 which fetches a newer one by itself
+go_program() {
+  local go minor
+  for go in "$(command -v go || true)" /usr/local/go/bin/go /usr/lib/go-*/bin/go; do
+    [ -x "$go" ] || continue
+    minor=$("$go" version 2>/dev/null | sed -n 's/.* go1\.\([0-9]*\).*/\1/p')
+    if [ "${minor:-0}" -ge 21 ]; then
+      echo "$go"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# A stripe-mock that is named is taken as it is; ours belongs to its version.
+stripe_mock() { echo "${STRIPE_MOCK_BIN:-$ROOT/.local/stripe-mock/$STRIPE_MOCK_VERSION/stripe-mock}"; }
+
+# For the tests alone: Stripe's own server that checks requests by Stripe's own description of its API.
+install_stripe_mock() {
+  local program go log=$ROOT/.local/install.log
+  program=$(stripe_mock)
+  if [ -x "$program" ]; then return 0; fi
+  if [ -n "${STRIPE_MOCK_BIN:-}" ]; then fail "STRIPE_MOCK_BIN is not a program: $program"; fi
+  go=$(go_program) || fail "there is no Go of version 1.22 or newer to build stripe-mock $STRIPE_MOCK_VERSION with" \
+    'install Go (see go.dev/dl), or install stripe-mock another way and set STRIPE_MOCK_BIN to its path'
+  step stripe-mock "building version $STRIPE_MOCK_VERSION (Go, once)"
+  if ! (cd "$ROOT/.local" && GOBIN=$(dirname "$program") GOFLAGS='' CGO_ENABLED=0 \
+    "$go" install "github.com/stripe/stripe-mock@$STRIPE_MOCK_VERSION") </dev/null >>"$log" 2>&1; then
+    fail_with_log 'Go could not build stripe-mock' "$log" 'is the network there? Behind a proxy, Go needs GOPROXY'
+  fi
+  ok built
+}
+
 # One installation at a time, whatever instance it is for.
 install_all() {
   local log_folder=$ROOT/.local
@@ -204,6 +238,9 @@ install_all() {
   fi
   install_packages
   install_kafka
-  if [ "$INSTANCE" = test ]; then install_trace_reader; fi
+  if [ "$INSTANCE" = test ]; then
+    install_trace_reader
+    install_stripe_mock
+  fi
   if has flock; then exec 8>&-; fi
 }

@@ -182,6 +182,7 @@ env_lines() {
     setting TEST_REDIS_URL "redis://127.0.0.1:$REDIS_PORT/0"
     setting TEST_REDIS_SERVER "$(command -v redis-server || true)"
     setting TEST_PYTHON "$(trace_python)"
+    setting STRIPE_MOCK_BIN "$(stripe_mock)"
     return
   fi
   setting KAFKA_PARTITIONS "${KAFKA_PARTITIONS:-4}"
