@@ -69,6 +69,8 @@ const DOORS: &[(&str, &[&str])] = &[
         "redis",
         &["ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "status-worker", "mambogo"],
     ),
+    // who calls others by HTTP: to the payment provider
+    ("reqwest", &["payments-worker"]),
     ("axum", &["chassis", "ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "mambogo"]),
 ];
 
