@@ -101,17 +101,17 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// The request's body as strict JSON, at most [`MAX_BODY`] bytes.
+/// The request's body as strict JSON, at most `MOST` bytes ([`MAX_BODY`] where nothing else is said).
 #[derive(Debug, Clone, PartialEq)]
-pub struct JsonBody(pub Json);
+pub struct JsonBody<const MOST: usize = MAX_BODY>(pub Json);
 
-impl<S: Send + Sync> FromRequest<S> for JsonBody {
+impl<S: Send + Sync, const MOST: usize> FromRequest<S> for JsonBody<MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         check_encoding(request.headers())?;
         check_media_type(request.headers())?;
-        let bytes = read(request).await?;
+        let bytes = read(request, MOST).await?;
         Json::parse(&bytes).map(Self)
     }
 }
@@ -126,7 +126,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         check_encoding(request.headers())?;
         let headers = request.headers().clone();
-        let bytes = read(request).await?;
+        let bytes = read(request, MAX_BODY).await?;
         if bytes.is_empty() {
             return Ok(Self(None));
         }
@@ -154,14 +154,14 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Kind::UnsupportedMediaType, "the body must be Content-Type: application/json"))
 }
 
-async fn read(request: Request) -> Result<Vec<u8>, Problem> {
-    let too_large = || Problem::new(Kind::TooLarge, format!("the body is longer than {MAX_BODY} bytes"));
+async fn read(request: Request, most: usize) -> Result<Vec<u8>, Problem> {
+    let too_large = || Problem::new(Kind::TooLarge, format!("the body is longer than {most} bytes"));
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+    if announced.is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let body = Limited::new(request.into_body(), most).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(bytes)) => Ok(bytes.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     async fn kind_of(request: Request) -> Result<JsonBody, Kind> {
-        JsonBody::from_request(request, &()).await.map_err(|problem| problem.kind)
+        <JsonBody>::from_request(request, &()).await.map_err(|problem| problem.kind)
     }
 
     #[tokio::test]
@@ -227,6 +227,8 @@ mod tests {
         assert!(kind_of(request().body(Body::from("{}")).unwrap()).await.is_ok());
         let long = || Body::from(vec![b' '; MAX_BODY + 1]);
         assert_eq!(kind_of(request().body(long()).unwrap()).await, Err(Kind::TooLarge));
+        let larger = JsonBody::<{ MAX_BODY + 1 }>::from_request(request().body(long()).unwrap(), &()).await;
+        assert_eq!(larger.map_err(|problem| problem.kind), Err(Kind::BadRequest), "it was read");
         let announced = request().header("content-length", "99999999").body(Body::empty()).unwrap();
         assert_eq!(kind_of(announced).await, Err(Kind::TooLarge));
         let packed = request().header("content-encoding", "gzip").body(Body::from("{}")).unwrap();

@@ -13,6 +13,13 @@ pub const MAX_KEY: usize = 255;
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// The key of that text; `None` when it is none.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let is_key = (1..=MAX_KEY).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+        is_key.then(|| Self(String::from_utf8_lossy(text).into_owned()))
+    }
+
     /// The key's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -32,10 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             found = Some(value.as_bytes());
         }
         let key = found.ok_or_else(|| bad("an Idempotency-Key header is required"))?;
-        if key.is_empty() || key.len() > MAX_KEY || !key.iter().all(u8::is_ascii_graphic) {
-            return Err(bad("the key must be 1 to 255 visible ASCII characters"));
-        }
-        Ok(Self(String::from_utf8_lossy(key).into_owned()))
+        Self::read(key).ok_or_else(|| bad("the key must be 1 to 255 visible ASCII characters"))
     }
 }
 

@@ -212,6 +212,27 @@ impl Problem {
         Self::new(Kind::NotFound, "There is no such order")
     }
 
+    /// What a client reads of it, where it is a part of an answer and not the answer.
+    #[must_use]
+    pub fn body(&self) -> impl Serialize {
+        let (status, urn, title) = self.kind.row();
+        Body {
+            kind: format!("urn:mambogo:problem:{urn}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            order_status: self.order_status.map(OrderStatus::as_str),
+            errors: &self.errors,
+        }
+    }
+
+    /// When to come again, in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = self.retry_after?.as_millis().div_ceil(1_000).max(1);
+        u64::try_from(seconds).ok()
+    }
+
     /// The same with the order's status.
     #[must_use]
     pub fn with_order_status(self, status: OrderStatus) -> Self {
@@ -241,24 +262,12 @@ struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, urn, title) = self.kind.row();
-        let body = Body {
-            kind: format!("urn:mambogo:problem:{urn}"),
-            title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            order_status: self.order_status.map(OrderStatus::as_str),
-            errors: &self.errors,
-        };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], json).into_response();
+        let json = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut response = (self.kind.status(), [(header::CONTENT_TYPE, MEDIA_TYPE)], json).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(after) = self.retry_after {
-            let seconds = after.as_millis().div_ceil(1_000).max(1);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                headers.insert(header::RETRY_AFTER, value);
-            }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(value) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(header::WWW_AUTHENTICATE, value);

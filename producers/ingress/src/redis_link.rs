@@ -9,8 +9,8 @@ use crate::metrics;
 use arc_swap::ArcSwapOption;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
+    ServerErrorKind, aio::MultiplexedConnection,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -126,6 +126,30 @@ impl RedisLink {
         outcome.map_err(|error| self.failed(life, &error))
     }
 
+    /// As [`RedisLink::run`], for many runs of one script in one round trip. One answer a run, in their order; when one
+    /// run fails, all count as failed.
+    ///
+    /// # Errors
+    /// [`RedisAway`].
+    pub async fn run_all<T: FromRedisValue>(
+        &self,
+        life: &Life,
+        runs: &ScriptRuns<'_>,
+    ) -> Result<Vec<T>, RedisAway> {
+        let mut connection = life.connection.clone();
+        let mut outcome = runs.send(&mut connection).await;
+        if outcome.as_ref().is_err_and(|error| error.kind() == NO_SCRIPT) {
+            outcome = match runs.script.load_async(&mut connection).await {
+                Ok(_) => runs.send(&mut connection).await,
+                Err(error) => Err(error),
+            };
+        }
+        if outcome.as_ref().is_err_and(RedisError::is_timeout) {
+            outcome = runs.send(&mut connection).await;
+        }
+        outcome.map_err(|error| self.failed(life, &error))
+    }
+
     fn failed(&self, life: &Life, error: &RedisError) -> RedisAway {
         let is_current =
             self.shared.life.load().as_ref().is_some_and(|now| now.generation == life.generation);
@@ -134,6 +158,35 @@ impl RedisLink {
             self.shared.lost.send_replace(life.generation);
         }
         RedisAway
+    }
+}
+
+/// The server does not know the script: it was restarted or flushed.
+const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
+
+/// Runs of one script, gathered for one round trip.
+pub struct ScriptRuns<'a> {
+    script: &'a Script,
+    pipeline: Pipeline,
+}
+
+impl<'a> ScriptRuns<'a> {
+    /// No run yet, and room for `most`.
+    #[must_use]
+    pub fn new(script: &'a Script, most: usize) -> Self {
+        let mut pipeline = Pipeline::with_capacity(most);
+        pipeline.ignore_errors();
+        Self { script, pipeline }
+    }
+
+    /// One run more, on `keys`; its arguments are added to what this returns.
+    pub fn add(&mut self, keys: &[&str]) -> &mut Pipeline {
+        self.pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(keys.len()).arg(keys)
+    }
+
+    async fn send<T: FromRedisValue>(&self, connection: &mut MultiplexedConnection) -> RedisResult<Vec<T>> {
+        let answers: Vec<RedisResult<T>> = self.pipeline.query_async(connection).await?;
+        answers.into_iter().collect()
     }
 }
 
@@ -269,6 +322,29 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap().unwrap();
         let second = ping(&link).await.unwrap();
         assert_ne!(first.run_id, second.run_id);
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn many_runs_of_a_script_are_answered_in_their_order_and_the_script_is_loaded_where_it_is_missing()
+    {
+        let server = testbed::Redis::start().await;
+        let stop = CancellationToken::new();
+        let link = RedisLink::start(config(server.url()), stop.clone()).unwrap();
+        link.connects().wait_for(|generation| *generation > 0).await.unwrap();
+        let life = link.life().unwrap();
+        let script = Script::new("return {KEYS[1], tonumber(ARGV[1]) + tonumber(ARGV[2])}");
+        let mut runs = ScriptRuns::new(&script, 300);
+        for n in 0..300 {
+            runs.add(&[&n.to_string()]).arg(n).arg(1);
+        }
+        for _ in 0..2 {
+            let answers: Vec<(String, i64)> = link.run_all(&life, &runs).await.unwrap();
+            assert!((0..300).all(|n: i64| answers[n as usize] == (n.to_string(), n + 1)), "{answers:?}");
+            assert_eq!(server.command("SCRIPT FLUSH").await, "+OK");
+        }
+        runs.add(&["x"]).arg("no number").arg(1);
+        assert_eq!(link.run_all::<(String, i64)>(&life, &runs).await, Err(RedisAway));
         stop.cancel();
     }
 

@@ -11,6 +11,7 @@ use crate::{
     read::{Found, pending},
     state::Orders,
 };
+use futures_util::future::join_all;
 use ingress::{
     log::{Command, SendError},
     problem::{Kind, Problem},
@@ -18,7 +19,8 @@ use ingress::{
 };
 use schemas::{
     ids,
-    messages::{BodyHash, SubmitOrder},
+    messages::{BodyHash, OrderState, SubmitOrder},
+    topics,
 };
 use std::{
     sync::atomic::Ordering,
@@ -40,27 +42,61 @@ pub(crate) enum Accepted {
     Before,
 }
 
-/// A claim's answer, and what was known when it was asked.
-struct Held {
+/// What becomes of one submit.
+pub(crate) type Verdict = Result<Accepted, Problem>;
+
+/// One submit under its claim, on its way through the steps.
+struct Going<'a> {
+    submit: &'a SubmitOrder,
     claim: Claim,
-    /// Whether a miss under its mark is a proof.
+    /// Whether a miss under the claim's mark is a proof.
     proved: bool,
+    step: Step,
+}
+
+/// How far one has come.
+enum Step {
+    /// Claimed; not looked at.
+    Claimed,
+    /// The first, as far as is known: to be handed over.
+    Clear,
+    /// On the log; the answer is not stored.
+    Acknowledged,
+    /// Only the row can tell.
+    AskRow,
+    Decided(Verdict),
+}
+
+/// What was known when a set was claimed.
+#[derive(Clone, Copy)]
+struct Known {
     began: Instant,
     /// Records that this gateway had produced without a claim.
     unclaimed: u64,
 }
 
 impl Orders {
-    /// Accepts `submit`.
+    /// Accepts `submits` (one, or those of a bulk call), each by itself; one verdict each, in their order. Every step
+    /// is made for all at once: one round trip for the claims, one question to Postgres, one for the answers.
     ///
-    /// # Errors
-    /// 422 when the key stands for another body, 409 while the first request is in flight, 503 when it is not known.
-    pub(crate) async fn accept(&self, submit: &SubmitOrder) -> Result<Accepted, Problem> {
-        let began = Instant::now();
-        match self.claim(submit, began).await? {
-            Ok(claim) => self.accept_claimed(submit, &claim).await,
-            Err(RedisAway) => self.accept_unclaimed(submit).await,
+    /// A verdict's errors: 422 when the key stands for another body, 409 while the first request is in flight, 503 when
+    /// it is not known.
+    pub(crate) async fn accept(&self, submits: &[SubmitOrder]) -> Vec<Verdict> {
+        if submits.is_empty() {
+            return Vec::new();
         }
+        let began = Instant::now();
+        let (mut going, known) = match self.claim(submits, began).await {
+            Ok(Ok(claimed)) => claimed,
+            Ok(Err(RedisAway)) => {
+                return join_all(submits.iter().map(|submit| self.accept_unclaimed(submit))).await;
+            }
+            Err(problem) => return vec![Err(problem); submits.len()],
+        };
+        join_all(going.iter_mut().map(|one| self.meet(one))).await;
+        self.hand_over(&mut going, known).await;
+        self.store_answers(&mut going, known).await;
+        join_all(going.into_iter().map(|one| self.conclude(one))).await
     }
 
     /// What an earlier request with this body made of the key, where this one cannot go on by itself.
@@ -74,19 +110,33 @@ impl Orders {
         verdict(&found, &submit.hash)
     }
 
-    async fn claim(&self, submit: &SubmitOrder, began: Instant) -> Result<Result<Held, RedisAway>, Problem> {
-        let partition = self.partition(submit.order_id).await?;
+    async fn claim<'a>(
+        &self,
+        submits: &'a [SubmitOrder],
+        began: Instant,
+    ) -> Result<Result<(Vec<Going<'a>>, Known), RedisAway>, Problem> {
+        let partitions = self.partitions().await?;
+        let partition =
+            |submit: &SubmitOrder| topics::partition_of(&topics::key(submit.order_id.0), partitions);
         if self.regain_trust().await.is_err() {
             return Ok(Err(RedisAway));
         }
         let unclaimed = self.shared.unclaimed.load(Ordering::Acquire);
-        let proved = self.shared.watch.proved_mark(partition);
-        let first = pending(submit.clone());
-        let wanted = ToClaim { order: &first, proved: proved.as_ref(), lease: self.shared.config.lease };
-        Ok(self.shared.claims.claim(wanted).await.map(|claim| {
-            let proved = self.shared.watch.claimed(&claim.mark, claim.age, partition);
-            Held { claim, proved, began, unclaimed }
-        }))
+        let firsts: Vec<OrderState> = submits.iter().cloned().map(pending).collect();
+        let wanted: Vec<ToClaim<'_>> = submits
+            .iter()
+            .zip(&firsts)
+            .map(|(submit, order)| {
+                let proved = self.shared.watch.proved_mark(partition(submit));
+                ToClaim { order, proved, lease: self.shared.config.lease }
+            })
+            .collect();
+        let Ok(claims) = self.shared.claims.claim(&wanted).await else { return Ok(Err(RedisAway)) };
+        let going = submits.iter().zip(claims).map(|(submit, claim)| {
+            let proved = self.shared.watch.claimed(&claim.mark, claim.age, partition(submit));
+            Going { submit, claim, proved, step: Step::Claimed }
+        });
+        Ok(Ok((going.collect(), Known { began, unclaimed })))
     }
 
     /// Before the first claim after records without one: a new mark, so that no gateway takes a miss for a proof
@@ -106,50 +156,82 @@ impl Orders {
         Ok(())
     }
 
-    async fn accept_claimed(&self, submit: &SubmitOrder, held: &Held) -> Result<Accepted, Problem> {
-        match held.claim.outcome {
-            Outcome::New | Outcome::Taken => self.produce_claimed(submit, held).await,
-            Outcome::Same => Ok(Accepted::Before),
-            Outcome::InFlight(left) => Err(in_flight(left)),
-            Outcome::SettledOther => verdict_of(false),
-            // a claim that was never settled is only a hint: another body may have come first all the same
-            Outcome::Other => match self.judged(submit).await? {
-                Some(accepted) => Ok(accepted),
-                None if held.proved => verdict_of(false),
-                None => self.row_decides(submit).await,
+    /// What the claim met, and what Postgres knows of the key.
+    async fn meet(&self, one: &mut Going<'_>) {
+        one.step = match one.claim.outcome {
+            Outcome::Same => Step::Decided(Ok(Accepted::Before)),
+            Outcome::InFlight(left) => Step::Decided(Err(in_flight(left))),
+            Outcome::SettledOther => Step::Decided(verdict_of(false)),
+            Outcome::New | Outcome::Taken => match self.judged(one.submit).await.transpose() {
+                // whatever is known or not known already, nothing was handed over
+                Some(judged) => {
+                    self.shared.claims.release(&one.claim, one.submit.order_id).await;
+                    Step::Decided(judged)
+                }
+                None => Step::Clear,
             },
-        }
+            // a claim that was never settled is only a hint: another body may have come first all the same
+            Outcome::Other => match self.judged(one.submit).await.transpose() {
+                Some(judged) => Step::Decided(judged),
+                None if one.proved => Step::Decided(verdict_of(false)),
+                None => Step::AskRow,
+            },
+        };
     }
 
-    async fn produce_claimed(&self, submit: &SubmitOrder, held: &Held) -> Result<Accepted, Problem> {
-        let release = || self.shared.claims.release(&held.claim, submit.order_id);
-        // whatever is known or not known already, nothing was handed over
-        if let Some(judged) = self.judged(submit).await.transpose() {
-            release().await;
-            return judged;
-        }
-        if held.began.elapsed() > HAND_OVER {
-            release().await;
-            return Err(Problem::unavailable("the order could not be handed over in time"));
-        }
-        match self.produce(submit).await {
-            Ok(()) => {}
-            Err(SendError::NotSent(why)) => {
+    /// Hands over all that are clear, one after the other without a wait between, and waits for what becomes of them.
+    async fn hand_over(&self, going: &mut [Going<'_>], known: Known) {
+        let is_late = known.began.elapsed() > HAND_OVER;
+        let clear = going.iter_mut().filter(|one| matches!(one.step, Step::Clear));
+        join_all(clear.map(|one| async move {
+            let release = || self.shared.claims.release(&one.claim, one.submit.order_id);
+            one.step = if is_late {
                 release().await;
-                return Err(refused(&why));
-            }
-            Err(SendError::Unknown(why)) => return Err(unknown(&why)),
-        }
-        // an acknowledgement alone does not do: while it was on its way, Redis may have forgotten the claim, or been
-        // away, and another body may have been produced before ours. The count is read after the acknowledgement and
-        // before the answer is stored: a record counted later is handed over later, and stands behind ours
-        let holds = held.proved
-            && self.shared.unclaimed.load(Ordering::Acquire) == held.unclaimed
-            && self.shared.claims.answer(&held.claim, submit.order_id, submit.body_hash).await == Ok(true);
-        if holds { Ok(Accepted::Now) } else { self.row_decides(submit).await }
+                Step::Decided(Err(Problem::unavailable("the order could not be handed over in time")))
+            } else {
+                match self.produce(one.submit).await {
+                    Ok(()) => Step::Acknowledged,
+                    Err(SendError::NotSent(why)) => {
+                        release().await;
+                        Step::Decided(Err(refused(&why)))
+                    }
+                    Err(SendError::Unknown(why)) => Step::Decided(Err(unknown(&why))),
+                }
+            };
+        }))
+        .await;
     }
 
-    async fn accept_unclaimed(&self, submit: &SubmitOrder) -> Result<Accepted, Problem> {
+    /// An acknowledgement alone does not do: while it was on its way, Redis may have forgotten the claim, or been away,
+    /// and another body may have been produced before ours. The count is read after the acknowledgement and before the
+    /// answer is stored: a record counted later is handed over later, and stands behind ours.
+    async fn store_answers(&self, going: &mut [Going<'_>], known: Known) {
+        let is_alone = self.shared.unclaimed.load(Ordering::Acquire) == known.unclaimed;
+        let is_safe = |one: &Going<'_>| is_alone && one.proved && matches!(one.step, Step::Acknowledged);
+        let safe: Vec<_> = going.iter().filter(|one| is_safe(one)).collect();
+        let answers: Vec<_> =
+            safe.iter().map(|one| (&one.claim, one.submit.order_id, one.submit.body_hash)).collect();
+        let stored = match answers.as_slice() {
+            [] => Vec::new(),
+            some => self.shared.claims.answer(some).await.unwrap_or_default(),
+        };
+        let mut stored = stored.into_iter();
+        for one in going.iter_mut().filter(|one| matches!(one.step, Step::Acknowledged)) {
+            let holds = is_safe(one) && stored.next() == Some(true);
+            one.step = if holds { Step::Decided(Ok(Accepted::Now)) } else { Step::AskRow };
+        }
+    }
+
+    async fn conclude(&self, one: Going<'_>) -> Verdict {
+        match one.step {
+            Step::Decided(verdict) => verdict,
+            Step::Claimed | Step::Clear | Step::Acknowledged | Step::AskRow => {
+                self.row_decides(one.submit).await
+            }
+        }
+    }
+
+    async fn accept_unclaimed(&self, submit: &SubmitOrder) -> Verdict {
         if let Some(accepted) = self.judged(submit).await? {
             return Ok(accepted);
         }
@@ -173,7 +255,7 @@ impl Orders {
     }
 
     /// Waits for the row (or the parked record): the first body on the log made it.
-    async fn row_decides(&self, submit: &SubmitOrder) -> Result<Accepted, Problem> {
+    async fn row_decides(&self, submit: &SubmitOrder) -> Verdict {
         ::metrics::counter!(metrics::UNPROVED).increment(1);
         let deadline = Instant::now() + self.shared.config.row_patience;
         loop {
@@ -214,7 +296,7 @@ fn verdict(found: &Found, hash: &BodyHash) -> Result<Option<Accepted>, Problem> 
     }
 }
 
-fn verdict_of(is_same: bool) -> Result<Accepted, Problem> {
+fn verdict_of(is_same: bool) -> Verdict {
     if is_same {
         return Ok(Accepted::Before);
     }

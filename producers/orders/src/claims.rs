@@ -6,7 +6,7 @@ use crate::{
     scripts::Scripts,
 };
 use chassis::crash::{self, CrashPoint};
-use ingress::redis_link::{Life, RedisAway, RedisLink};
+use ingress::redis_link::{Life, RedisAway, RedisLink, ScriptRuns};
 use schemas::{
     ids::OrderId,
     messages::{BodyHash, OrderState, OrderStatus},
@@ -49,10 +49,10 @@ pub(crate) struct Claim {
 }
 
 /// What is to be claimed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ToClaim<'a> {
     pub(crate) order: &'a OrderState,
-    pub(crate) proved: Option<&'a Mark>,
+    pub(crate) proved: Option<Mark>,
     pub(crate) lease: Duration,
 }
 
@@ -82,6 +82,9 @@ pub(crate) struct Claims {
     scripts: Arc<Scripts>,
 }
 
+/// Mark, its age, outcome, what is left of another's lease.
+type Claimed = (String, i64, String, i64);
+
 type Looked = (
     Option<String>,
     Option<i64>,
@@ -97,60 +100,56 @@ impl Claims {
         Self { link, scripts: Arc::new(Scripts::new()) }
     }
 
-    /// Claims an order for a body. Safe to run twice: a claim knows its own id again.
-    pub(crate) async fn claim(&self, wanted: ToClaim<'_>) -> Result<Claim, RedisAway> {
+    /// Claims orders for their bodies, in one round trip; one answer each, in their order. Safe to run twice: a claim
+    /// knows its own id again.
+    pub(crate) async fn claim(&self, wanted: &[ToClaim<'_>]) -> Result<Vec<Claim>, RedisAway> {
         let life = self.link.life()?;
         // a server that evicts can lose a claim and keep the mark
         if !life.keeps {
             return Err(RedisAway);
         }
-        let order = wanted.order;
-        let json = view::public_json(order).map_err(|_| RedisAway)?;
-        let id = chassis::ids::random().as_simple().to_string();
-        let mut script = self.scripts.claim.key(view::key(order.order_id));
-        script
-            .key(SINCE)
-            .arg(&life.run_id)
-            .arg(&id)
-            .arg(wanted.proved.map_or("", Mark::as_str))
-            .arg(&order.owner)
-            .arg(order.body_hash.to_string())
-            .arg(&id)
-            .arg(millis(wanted.lease))
-            .arg(millis(CLAIM_TTL))
-            .arg(json);
+        let mut runs = ScriptRuns::new(&self.scripts.claim, wanted.len());
+        let mut ids = Vec::with_capacity(wanted.len());
+        for ToClaim { order, proved, lease } in wanted {
+            let json = view::public_json(order).map_err(|_| RedisAway)?;
+            let id = chassis::ids::random().as_simple().to_string();
+            runs.add(&[&view::key(order.order_id), SINCE])
+                .arg(&life.run_id)
+                .arg(&id)
+                .arg(proved.as_ref().map_or("", Mark::as_str))
+                .arg(&order.owner)
+                .arg(order.body_hash.to_string())
+                .arg(&id)
+                .arg(millis(*lease))
+                .arg(millis(CLAIM_TTL))
+                .arg(json);
+            ids.push(id);
+        }
         crash::point(CrashPoint::ClaimBefore);
-        let (mark, age, outcome, left): (String, i64, String, i64) = self.link.run(&life, &script).await?;
+        let answers: Vec<Claimed> = self.link.run_all(&life, &runs).await?;
         crash::point(CrashPoint::ClaimAfter);
-        let outcome = match outcome.as_str() {
-            "new" => Outcome::New,
-            "taken" => Outcome::Taken,
-            "flight" => Outcome::InFlight(from_millis(left)),
-            "same" => Outcome::Same,
-            "settled-other" => Outcome::SettledOther,
-            _ => Outcome::Other,
-        };
-        Ok(Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, run_id: life.run_id.clone() })
+        Ok(ids.into_iter().zip(answers).map(|(id, answer)| claim_of(id, &life, answer)).collect())
     }
 
-    /// Stores that the claimed record was acknowledged. `false` when Redis has lost its memory since the claim, or is
-    /// another server: then somebody else may have claimed in between, and only the row can tell.
+    /// Stores that claimed records were acknowledged, in one round trip; one answer each. `false` when Redis has lost
+    /// its memory since the claim, or is another server: then somebody else may have claimed in between, and only the
+    /// row can tell.
     pub(crate) async fn answer(
         &self,
-        claim: &Claim,
-        order: OrderId,
-        hash: BodyHash,
-    ) -> Result<bool, RedisAway> {
+        claims: &[(&Claim, OrderId, BodyHash)],
+    ) -> Result<Vec<bool>, RedisAway> {
         let life = self.link.life()?;
-        if life.run_id != claim.run_id {
-            return Ok(false);
+        if claims.iter().any(|(claim, ..)| claim.run_id != life.run_id) {
+            return Ok(vec![false; claims.len()]);
         }
-        let mut script = self.scripts.answer.key(view::key(order));
-        script.key(SINCE).arg(claim.mark.as_str()).arg(hash.to_string());
+        let mut runs = ScriptRuns::new(&self.scripts.answer, claims.len());
+        for (claim, order, hash) in claims {
+            runs.add(&[&view::key(*order), SINCE]).arg(claim.mark.as_str()).arg(hash.to_string());
+        }
         crash::point(CrashPoint::AnswerBefore);
-        let held = self.link.run(&life, &script).await.map(|held: i64| held == 1);
+        let held: Vec<i64> = self.link.run_all(&life, &runs).await?;
         crash::point(CrashPoint::AnswerAfter);
-        held
+        Ok(held.into_iter().map(|held| held == 1).collect())
     }
 
     /// Gives a claim back whose record was never handed over. Best effort: otherwise it lapses.
@@ -196,6 +195,18 @@ impl Claims {
             let _: Result<i64, RedisAway> = link.run(&life, &script).await;
         });
     }
+}
+
+fn claim_of(id: String, life: &Life, (mark, age, outcome, left): Claimed) -> Claim {
+    let outcome = match outcome.as_str() {
+        "new" => Outcome::New,
+        "taken" => Outcome::Taken,
+        "flight" => Outcome::InFlight(from_millis(left)),
+        "same" => Outcome::Same,
+        "settled-other" => Outcome::SettledOther,
+        _ => Outcome::Other,
+    };
+    Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, run_id: life.run_id.clone() }
 }
 
 fn held((owner, version, status, json, hash, claim, mark): Looked, life: &Life) -> Held {
@@ -250,7 +261,12 @@ mod tests {
     }
 
     async fn claim(claims: &Claims, order: &OrderState, proved: Option<&Mark>, lease: Duration) -> Claim {
-        claims.claim(ToClaim { order, proved, lease }).await.unwrap()
+        let claimed = claims.claim(&[ToClaim { order, proved: proved.cloned(), lease }]).await;
+        claimed.unwrap().remove(0)
+    }
+
+    async fn answer(claims: &Claims, claim: &Claim, order: &OrderState) -> bool {
+        claims.answer(&[(claim, order.order_id, order.body_hash)]).await.unwrap() == [true]
     }
 
     #[tokio::test]
@@ -263,7 +279,7 @@ mod tests {
         assert!(matches!(repeat.outcome, Outcome::InFlight(left) if left <= LEASE), "{repeat:?}");
         assert_eq!(repeat.mark, mine.mark);
         assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::Other);
-        assert!(claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        assert!(answer(&claims, &mine, &first).await);
         assert_eq!(claim(&claims, &first, None, LEASE).await.outcome, Outcome::Same);
         assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::SettledOther);
     }
@@ -310,17 +326,17 @@ mod tests {
         let first = hashed(1);
         let mine = claim(&claims, &first, None, LEASE).await;
         server.flush().await;
-        assert!(!claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        assert!(!answer(&claims, &mine, &first).await);
         let again = claim(&claims, &first, None, LEASE).await;
         assert_ne!(again.mark, mine.mark);
-        assert!(!claims.answer(&mine, first.order_id, first.body_hash).await.unwrap());
+        assert!(!answer(&claims, &mine, &first).await);
         claims.renew().await.unwrap();
-        assert!(!claims.answer(&again, first.order_id, first.body_hash).await.unwrap());
+        assert!(!answer(&claims, &again, &first).await);
         let mut connects = claims.link.connects();
         server.restart().await;
         let reconnected = connects.wait_for(|generation| *generation > 1);
         tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
-        assert!(!claims.answer(&again, first.order_id, first.body_hash).await.unwrap());
+        assert!(!answer(&claims, &again, &first).await);
     }
 
     #[tokio::test]

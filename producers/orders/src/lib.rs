@@ -3,6 +3,7 @@
 
 mod routes;
 
+mod batch;
 mod cancel;
 mod get;
 mod list;
@@ -10,6 +11,7 @@ mod submit;
 
 mod accept;
 mod claims;
+mod intake;
 mod look;
 mod positions;
 mod prices;

@@ -4,6 +4,7 @@ use crate::config::OrdersConfig;
 use ingress::{
     body::Json,
     form::{Findings, Form},
+    idempotency::IdempotencyKey,
     problem::Problem,
 };
 use schemas::{ids::ProductId, messages::BodyHash};
@@ -41,6 +42,24 @@ impl SubmitRequest {
         let request =
             Form::open(json, "", &mut findings).and_then(|form| fields(form, config, &mut findings));
         findings.finish(request)
+    }
+
+    /// The same of an order that brings its key with it, in the field `idempotencyKey`.
+    pub(crate) fn read_keyed(
+        json: Json,
+        config: &OrdersConfig,
+    ) -> (Option<IdempotencyKey>, Result<Self, Problem>) {
+        let mut findings = Findings::default();
+        let mut key = None;
+        let request = Form::open(json, "", &mut findings).and_then(|mut form| {
+            let text = form.text("idempotencyKey", &mut findings);
+            key = text.as_ref().and_then(|text| IdempotencyKey::read(text.as_bytes()));
+            if text.is_some() && key.is_none() {
+                findings.add("idempotencyKey", "must be 1 to 255 visible ASCII characters");
+            }
+            fields(form, config, &mut findings)
+        });
+        (key, findings.finish(request))
     }
 
     /// Hash of what was asked, whatever its spelling in JSON: lengths before texts, so that no two requests share

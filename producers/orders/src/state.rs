@@ -112,11 +112,15 @@ impl Orders {
         Timestamp(self.shared.clock.now_millis())
     }
 
+    /// How many partitions the orders' records are spread over.
+    pub(crate) async fn partitions(&self) -> Result<i32, Problem> {
+        let partitions = self.shared.log.partitions(Topic::OrderCommands).await;
+        partitions.map_err(|_| Problem::unavailable("Kafka does not answer"))
+    }
+
     /// The partition of an order's records.
     pub(crate) async fn partition(&self, order: OrderId) -> Result<i32, Problem> {
-        let partitions = self.shared.log.partitions(Topic::OrderCommands).await;
-        let partitions = partitions.map_err(|_| Problem::unavailable("Kafka does not answer"))?;
-        Ok(topics::partition_of(&topics::key(order.0), partitions))
+        Ok(topics::partition_of(&topics::key(order.0), self.partitions().await?))
     }
 
     /// What Postgres knows of an order, asked together with all others that are asked now.

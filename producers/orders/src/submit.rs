@@ -1,11 +1,6 @@
 //! `POST /api/orders`: one order a key. 202 once it is on the log, for this body and no other.
 
-use crate::{
-    accept::{Accepted, Submitted},
-    metrics,
-    request::SubmitRequest,
-    state::Orders,
-};
+use crate::{intake::Asked, request::SubmitRequest, state::Orders};
 use axum::{
     Json,
     extract::State,
@@ -13,20 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ingress::{
-    auth::Caller,
-    body::JsonBody,
-    idempotency::IdempotencyKey,
-    prefer::PreferWait,
-    problem::{Kind, Problem},
+    auth::Caller, body::JsonBody, idempotency::IdempotencyKey, prefer::PreferWait, problem::Problem,
 };
-use schemas::{
-    ids::{self, OrderId},
-    messages::{OrderStatus, SubmitOrder},
-};
+use schemas::{ids::OrderId, messages::OrderStatus};
 use serde::Serialize;
-
-/// Separates keys of this endpoint from those of others.
-const SCOPE: &str = "orders";
 
 /// The answer: the same for every repeat, but for the status of one that waited.
 #[derive(Debug, Serialize)]
@@ -45,15 +30,11 @@ pub(crate) async fn submit(
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let request = SubmitRequest::read(json, &orders.shared.config)?;
-    let order = ids::order_id(&orders.shared.config.namespace, &caller.owner, SCOPE, key.as_str());
-    // in a task of its own: a client that goes away does not leave a claim half-way
-    let work = tokio::spawn({
-        let (orders, caller) = (orders.clone(), caller.clone());
-        async move { orders.submit(order, &caller, &request).await }
-    });
-    let outcome = work.await.unwrap_or_else(|error| Err(Problem::internal("accepting an order", &error)));
-    count(&outcome);
-    outcome?;
+    let order = orders.order_of(&caller, &key);
+    let verdicts = orders.take_in(&caller, vec![Asked { order, request }]).await;
+    for verdict in verdicts {
+        verdict?;
+    }
     let status = if wait.0.is_zero() {
         OrderStatus::Pending
     } else {
@@ -62,39 +43,6 @@ pub(crate) async fn submit(
         seen.map_or(OrderStatus::Pending, |seen| seen.status)
     };
     Ok(receipt(order, status, wait))
-}
-
-impl Orders {
-    async fn submit(
-        &self,
-        order: OrderId,
-        caller: &Caller,
-        request: &SubmitRequest,
-    ) -> Result<Accepted, Problem> {
-        let hash = request.hash();
-        let priced = match self.shared.prices.price(&request.lines) {
-            Ok(priced) => priced,
-            // what is no longer sold may have been when this key was first used
-            Err(problem) => {
-                let submitted = Submitted { order, owner: caller.owner.clone(), hash };
-                return self.accepted_before(&submitted).await?.ok_or(problem);
-            }
-        };
-        let now = self.now();
-        let submit = SubmitOrder {
-            order_id: order,
-            owner: caller.owner.to_string(),
-            body_hash: hash,
-            accepted_at: now,
-            deadline: now.plus(self.shared.config.deadline),
-            currency: priced.total.currency,
-            total: priced.total.amount,
-            lines: priced.lines,
-            shipping_address: request.shipping_address.clone(),
-            payment_method: request.payment_method.clone(),
-        };
-        self.accept(&submit).await
-    }
 }
 
 fn receipt(order: OrderId, status: OrderStatus, wait: PreferWait) -> Response {
@@ -106,18 +54,4 @@ fn receipt(order: OrderId, status: OrderStatus, wait: PreferWait) -> Response {
         response.headers_mut().insert("preference-applied", value);
     }
     response
-}
-
-fn count(outcome: &Result<Accepted, Problem>) {
-    let name = match outcome {
-        Ok(Accepted::Now) => "accepted",
-        Ok(Accepted::Before) => "repeated",
-        Err(problem) => match problem.kind {
-            Kind::KeyReused => "key_reused",
-            Kind::InFlight => "in_flight",
-            Kind::Invalid => "invalid",
-            _ => "unavailable",
-        },
-    };
-    ::metrics::counter!(metrics::SUBMITS, "outcome" => name).increment(1);
 }

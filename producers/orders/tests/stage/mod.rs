@@ -46,6 +46,8 @@ pub const PRODUCT: &str = "00000000-0000-0000-0000-00000000000a";
 pub enum Fate {
     Acknowledged,
     QueueFull,
+    /// The queue has no place for orders of this quantity.
+    QueueFullFor(i32),
     /// It reaches the log, the acknowledgement is lost.
     Lost,
     /// It stays in flight until [`Tape::deliver`].
@@ -93,6 +95,10 @@ impl CommandLog for Tape {
         let fate = *self.fate.lock().unwrap();
         match fate {
             Fate::Acknowledged => Ok(self.append(command)),
+            Fate::QueueFullFor(quantity) if quantity == quantity_of(&command) => {
+                Err(SendError::NotSent("full".to_owned()))
+            }
+            Fate::QueueFullFor(_) => Ok(self.append(command)),
             Fate::QueueFull => Err(SendError::NotSent("full".to_owned())),
             Fate::Lost => {
                 self.append(command);
@@ -121,6 +127,13 @@ impl CommandLog for Tape {
 
     async fn check(&self) -> Result<(), LogAway> {
         Ok(())
+    }
+}
+
+fn quantity_of(command: &Command) -> i32 {
+    match OrderCommand::decode(&command.payload).unwrap() {
+        OrderCommand::SubmitOrder(submit) => submit.lines[0].quantity,
+        other => panic!("{} has no quantity", other.name()),
     }
 }
 
