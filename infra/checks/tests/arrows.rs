@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("checks", &[]),
     // it sees the system from outside, as its clients do
     ("loadtest", &["schemas", "chassis"]),
+    ("auditor", &["schemas", "chassis"]),
     // the pure parts of both sides
     (
         "simulator",
@@ -61,6 +62,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "inventory-api",
             "catalog-api",
             "gateway",
+            "auditor",
             "mambogo",
             "testbed",
         ],

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::{dlq::DlqCommand, roles::WorkerName};
+use crate::{audit::AuditArgs, dlq::DlqCommand, roles::WorkerName};
 use clap::{Parser, Subcommand};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     },
     /// Run the relay: outbox rows to Kafka
     Relay,
+    /// Run the auditor: compares the books of all services, all the time
+    Auditor,
     /// Create or update roles, schemas and tables (`ADMIN_DATABASE_URL`)
     Migrate,
     /// Create the topics (`KAFKA_PARTITIONS`, `KAFKA_REPLICATION`); refuses to change a partition count
@@ -57,6 +59,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Compare the books of all services: stock, money, what is stuck; exit code 1 when a promise is broken
+    Audit(AuditArgs),
     /// See to records that are parked: rejected ones, and those that wait behind them
     Dlq {
         #[command(subcommand)]

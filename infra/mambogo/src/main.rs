@@ -1,5 +1,6 @@
 //! `mambogo`: every role and every tool of the pipeline in one binary. Assembly only.
 
+mod audit;
 mod cli;
 mod config;
 mod dlq;
@@ -31,11 +32,13 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::All => roles::run(&environment, &roles::ALL).await?,
         Command::Serve => roles::run(&environment, &[roles::Role::Gateway]).await?,
         Command::Relay => roles::run(&environment, &[roles::Role::Relay]).await?,
+        Command::Auditor => roles::run(&environment, &[roles::Role::Auditor]).await?,
         Command::Work { services } => roles::run(&environment, &roles::workers(&services)).await?,
         Command::Migrate => setup::migrate(&environment).await?,
         Command::Topics => setup::topics(&environment).await?,
         Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
+        Command::Audit(args) => audit::run(&environment, args).await?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
         Command::Sim { seed, histories, orders, faults } => tools::sim(seed, histories, orders, faults)?,

@@ -1,6 +1,9 @@
 //! Puts roles together into one process: telemetry, parts, run, exit.
 
-use crate::config::{self, ProcessConfig};
+use crate::{
+    audit,
+    config::{self, ProcessConfig},
+};
 use chassis::{
     clock::Clock,
     crash,
@@ -28,6 +31,7 @@ type Part = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 pub(crate) enum Role {
     Gateway,
     Relay,
+    Auditor,
     Worker(WorkerName),
 }
 
@@ -41,12 +45,13 @@ pub(crate) enum WorkerName {
 }
 
 /// Every role there is.
-pub(crate) const ALL: [Role; 6] = [
+pub(crate) const ALL: [Role; 7] = [
     Role::Relay,
     Role::Worker(WorkerName::Orders),
     Role::Worker(WorkerName::Inventory),
     Role::Worker(WorkerName::Payments),
     Role::Worker(WorkerName::Status),
+    Role::Auditor,
     Role::Gateway,
 ];
 
@@ -61,6 +66,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Gateway => "gateway",
             Self::Relay => "relay",
+            Self::Auditor => "auditor",
             Self::Worker(WorkerName::Orders) => "orders",
             Self::Worker(WorkerName::Inventory) => "inventory",
             Self::Worker(WorkerName::Payments) => "payments",
@@ -136,6 +142,14 @@ impl Assembly<'_> {
         match role {
             Role::Gateway => self.gateway().await,
             Role::Relay => self.relay(),
+            Role::Auditor => {
+                let config = audit::settings(self.environment)?;
+                let part = auditor::run(config, self.health.part("auditor"), self.stop.clone());
+                Ok(Box::pin(async move {
+                    part.await;
+                    Ok(())
+                }))
+            }
             Role::Worker(WorkerName::Orders) => self.worker(orders_worker::Orders::new()),
             Role::Worker(WorkerName::Inventory) => self.worker(inventory_worker::InventoryService::default()),
             Role::Worker(WorkerName::Payments) => {
