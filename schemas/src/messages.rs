@@ -12,6 +12,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
+use uuid::Uuid;
 
 /// What a record says: it has a schema of its own.
 pub trait Body: Serialize + DeserializeOwned {
@@ -343,6 +344,34 @@ pub struct EffectFailed {
 }
 message!(EffectFailed, 1009, OrderCommands);
 
+/// An operator wants an effect that failed for good to be tried again, under its own id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryEffect {
+    /// The order.
+    pub order_id: OrderId,
+    /// The effect that needs a human.
+    pub effect_id: EffectId,
+    /// This one action: recorded, and done once only.
+    pub action_id: Uuid,
+    /// Who asked.
+    pub requested_by: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+}
+message!(RetryEffect, 1010, OrderCommands);
+
+/// An effect that had failed for good is done after all: no human is needed any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectDone {
+    /// The order.
+    pub order_id: OrderId,
+    /// The effect.
+    pub effect_id: EffectId,
+}
+message!(EffectDone, 1011, OrderCommands);
+
 // ---- inventory.commands ---------------------------------------------------------------------------------
 
 /// Hold every line, or none.
@@ -466,6 +495,58 @@ pub struct ResumeEffect {
     pub effect_id: EffectId,
 }
 message!(ResumeEffect, 1204, PaymentCommands);
+
+/// What a provider tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum NoticeKind {
+    /// The money was taken.
+    Captured,
+    /// The money was not taken, and will not be under that key.
+    CaptureFailed,
+    /// The money went back.
+    Refunded,
+    /// The money did not go back, or came back to us; it will not go under that key.
+    RefundFailed,
+}
+
+/// What the payment provider tells by itself: a webhook, its signature checked by the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderNotice {
+    /// The order, from the provider's metadata.
+    pub order_id: OrderId,
+    /// The provider's own id of the event.
+    pub event_id: String,
+    /// What happened.
+    pub kind: NoticeKind,
+    /// The capture; of a refund, the one the money comes from.
+    pub capture_id: EffectId,
+    /// The idempotency key of the call that it answers: the capture's or refund's id, or a later key of that refund.
+    pub key: EffectId,
+    /// Minor units.
+    pub amount: i64,
+    /// Currency of the amount.
+    pub currency: Currency,
+    /// The provider's own name for the payment or refund.
+    pub reference: String,
+    /// Why it failed, in the provider's words.
+    pub reason: Option<String>,
+}
+message!(ProviderNotice, 1205, PaymentCommands);
+
+/// Try a refund that failed for good again, under its own id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryRefund {
+    /// The order.
+    pub order_id: OrderId,
+    /// The refund that failed.
+    pub refund_id: EffectId,
+    /// The operator's action: a refund is tried again once for each.
+    pub action_id: Uuid,
+}
+message!(RetryRefund, 1206, PaymentCommands);
 
 // ---- order.events ---------------------------------------------------------------------------------------
 
@@ -628,7 +709,7 @@ union!(
     /// All that the saga hears.
     OrderCommand on OrderCommands {
         SubmitOrder, CancelOrder, DeadlinePassed, RefundOrder, StockReserved, StockRejected, PaymentCaptured,
-        PaymentDeclined, EffectFailed,
+        PaymentDeclined, EffectFailed, RetryEffect, EffectDone,
     }
 );
 union!(
@@ -637,7 +718,9 @@ union!(
 );
 union!(
     /// All that payments is asked for.
-    PaymentCommand on PaymentCommands { CapturePayment, VoidCapture, RefundPayment, ResumeEffect }
+    PaymentCommand on PaymentCommands {
+        CapturePayment, VoidCapture, RefundPayment, ResumeEffect, ProviderNotice, RetryRefund,
+    }
 );
 union!(
     /// Public facts about orders.

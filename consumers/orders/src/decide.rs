@@ -21,6 +21,8 @@ pub struct Rows {
 struct Row {
     order: Order,
     stored: Stored,
+    /// Whether another set of its effects needs a human than when it was loaded.
+    human: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,8 @@ pub struct Changed {
     pub loaded_version: i64,
     /// Its state from now on.
     pub order: Order,
+    /// Whether another set of its effects needs a human now.
+    pub human: bool,
 }
 
 impl Rows {
@@ -57,7 +61,7 @@ impl Rows {
     pub fn loaded(orders: impl IntoIterator<Item = Order>) -> Self {
         let row = |order: Order| {
             let stored = Stored::Same { version: order.public.version };
-            (order.public.order_id, Row { order, stored })
+            (order.public.order_id, Row { order, stored, human: false })
         };
         Self { orders: orders.into_iter().map(row).collect(), tally: Tally::default() }
     }
@@ -72,10 +76,12 @@ impl Rows {
     #[must_use]
     pub fn into_changes(self) -> (Vec<Fresh>, Vec<Changed>, Tally) {
         let (mut fresh, mut changed) = (Vec::new(), Vec::new());
-        for Row { order, stored } in self.orders.into_values() {
+        for Row { order, stored, human } in self.orders.into_values() {
             match stored {
                 Stored::Same { .. } => {}
-                Stored::Changed { version } => changed.push(Changed { loaded_version: version, order }),
+                Stored::Changed { version } => {
+                    changed.push(Changed { loaded_version: version, order, human });
+                }
                 Stored::Not { partition } => fresh.push(Fresh { partition, order }),
             }
         }
@@ -83,12 +89,14 @@ impl Rows {
     }
 
     fn put(&mut self, order: Order, partition: i32) {
-        let stored = match self.orders.get(&order.public.order_id).map(|row| row.stored) {
+        let before = self.orders.get(&order.public.order_id);
+        let stored = match before.map(|row| row.stored) {
             None => Stored::Not { partition },
             Some(Stored::Same { version }) => Stored::Changed { version },
             Some(stored) => stored,
         };
-        self.orders.insert(order.public.order_id, Row { order, stored });
+        let human = before.is_some_and(|row| row.human || row.order.needs_human != order.needs_human);
+        self.orders.insert(order.public.order_id, Row { order, stored, human });
     }
 }
 
@@ -168,5 +176,7 @@ fn addressee(command: &OrderCommand) -> OrderId {
         OrderCommand::PaymentCaptured(it) => it.order_id,
         OrderCommand::PaymentDeclined(it) => it.order_id,
         OrderCommand::EffectFailed(it) => it.order_id,
+        OrderCommand::RetryEffect(it) => it.order_id,
+        OrderCommand::EffectDone(it) => it.order_id,
     }
 }

@@ -80,6 +80,7 @@ impl Service for Orders {
     }
 
     async fn is_due(&self, connection: &mut PgConnection, lanes: &[(i32, Timestamp)]) -> sqlx::Result<bool> {
+        metrics::needing_a_human(store::human::orders(connection).await?);
         store::is_due(connection, lanes).await
     }
 

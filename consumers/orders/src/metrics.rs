@@ -1,7 +1,7 @@
 //! Names of what the orders worker counts, and the counting.
 
 use crate::tally::Tally;
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use schemas::messages::OrderStatus;
 
 /// Orders taken up.
@@ -26,6 +26,10 @@ pub const REQUESTS_REFUSED: &str = "mambogo_order_requests_refused_total";
 pub const REFUNDS: &str = "mambogo_order_refunds_total";
 /// Effects that failed for good: each needs a human.
 pub const NEEDS_HUMAN: &str = "mambogo_order_effects_failed_total";
+/// Effects that had failed for good and are done.
+pub const MENDED: &str = "mambogo_order_effects_mended_total";
+/// Gauge: orders that need a human now. Of the whole database, so every orders worker says the same.
+pub const NEEDING_A_HUMAN: &str = "mambogo_orders_needing_a_human";
 
 /// Counts what was committed.
 pub fn record(tally: &Tally) {
@@ -49,10 +53,19 @@ pub fn record(tally: &Tally) {
     counter!(REQUESTS_REFUSED, "request" => "cancel").increment(tally.refused_cancels);
     counter!(REQUESTS_REFUSED, "request" => "refund").increment(tally.refused_refunds);
     counter!(REQUESTS_REFUSED, "request" => "unrecorded").increment(tally.unrecorded);
-    for (order, effect) in &tally.failed {
+    for (order, effect, reason) in &tally.failed {
         counter!(NEEDS_HUMAN).increment(1);
-        tracing::error!(%order, %effect, "an effect of an order failed for good: a human is needed");
+        tracing::error!(%order, %effect, reason, "an effect of an order failed for good: a human is needed, see `mambogo orders needs-human`");
     }
+    for (order, effect) in &tally.mended {
+        counter!(MENDED).increment(1);
+        tracing::info!(%order, %effect, "an effect that had failed for good is done: no human is needed any more");
+    }
+}
+
+/// Says how many orders need a human.
+pub fn needing_a_human(orders: u32) {
+    gauge!(NEEDING_A_HUMAN).set(orders);
 }
 
 #[cfg(test)]
@@ -73,6 +86,8 @@ mod tests {
             REQUESTS_REFUSED,
             REFUNDS,
             NEEDS_HUMAN,
+            MENDED,
+            NEEDING_A_HUMAN,
         ];
         let pinned = [
             "mambogo_orders_created_total",
@@ -86,6 +101,8 @@ mod tests {
             "mambogo_order_requests_refused_total",
             "mambogo_order_refunds_total",
             "mambogo_order_effects_failed_total",
+            "mambogo_order_effects_mended_total",
+            "mambogo_orders_needing_a_human",
         ];
         assert_eq!(names, pinned);
     }

@@ -34,6 +34,7 @@ fn of_effect(effect: Effect, order: &OrderState) -> Result<Outgoing, Rejection> 
         Effect::Settle(ask) => Outgoing::new(key, about("settle-stock"), &ask),
         Effect::Void(ask) => Outgoing::new(key, about("void-capture"), &ask),
         Effect::Refund(ask) => Outgoing::new(key, about(&format!("refund-payment-{}", ask.refund_id)), &ask),
+        Effect::Retry(ask) => Outgoing::new(key, about(&format!("retry-refund-{}", ask.action_id)), &ask),
         Effect::Publish(fact) => publish(fact, order.clone()),
     }
 }

@@ -6,16 +6,18 @@ use crate::{
     due::Passed,
 };
 use chrono::{DateTime, Utc};
-use saga::{FailedEffect, Order, Seen};
+use saga::{Action, FailedEffect, Order, Seen};
 use schemas::{
     ids::{EffectId, OrderId, ProductId},
     messages::{BodyHash, OrderState, OrderStatus, PricedLine, TimelineEntry},
     time::Timestamp,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
+
+pub(crate) mod human;
 
 type Time = DateTime<Utc>;
 
@@ -25,7 +27,7 @@ pub(crate) async fn load_in_tx(tx: &mut PgConnection, ids: impl Iterator<Item = 
     let rows = sqlx::query(
         "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, capture_id,
                 product_ids, quantities, unit_prices, shipping_address, payment_method,
-                accepted_at, deadline, updated_at, timeline, seen, needs_human
+                accepted_at, deadline, updated_at, timeline, seen, needs_human, actions
          FROM orders WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
     )
     .bind(ids)
@@ -115,11 +117,11 @@ pub(crate) async fn update_in_tx(tx: &mut PgConnection, orders: Vec<Changed>) ->
     let updated = sqlx::query(
         "UPDATE orders SET version = new.version, status = new.status, reason = new.reason,
                 refunded = new.refunded, capture_id = new.capture_id, updated_at = new.updated_at,
-                timeline = new.timeline, seen = new.seen, needs_human = new.needs_human
+                timeline = new.timeline, seen = new.seen, needs_human = new.needs_human, actions = new.actions
          FROM UNNEST($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[], $7::timestamptz[],
-                     $8::jsonb[], $9::jsonb[], $10::jsonb[], $11::bigint[])
+                     $8::jsonb[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::bigint[])
               AS new (id, version, status, reason, refunded, capture_id, updated_at, timeline, seen, needs_human,
-                      loaded_version)
+                      actions, loaded_version)
          WHERE orders.id = new.id AND orders.version = new.loaded_version",
     )
     .bind(&changing.ids)
@@ -132,11 +134,15 @@ pub(crate) async fn update_in_tx(tx: &mut PgConnection, orders: Vec<Changed>) ->
     .bind(&changing.timelines)
     .bind(&changing.seen)
     .bind(&changing.needs_human)
+    .bind(&changing.actions)
     .bind(orders.iter().map(|changed| changed.loaded_version).collect::<Vec<i64>>())
-    .execute(tx)
+    .execute(&mut *tx)
     .await?
     .rows_affected();
-    all_written(updated, orders.len(), "an order to update is not as it was loaded")
+    all_written(updated, orders.len(), "an order to update is not as it was loaded")?;
+    let human: Vec<&Order> =
+        orders.iter().filter(|changed| changed.human).map(|changed| &changed.order).collect();
+    human::write_in_tx(tx, &human).await
 }
 
 /// Whether any order's deadline lies between its lane's mark and the database's time.
@@ -201,12 +207,13 @@ struct Changing<'a> {
     timelines: Vec<Json<Vec<Entry<'a>>>>,
     seen: Vec<Option<Json<&'a Seen>>>,
     needs_human: Vec<Option<Json<&'a [FailedEffect]>>>,
+    actions: Vec<Option<Json<&'a [Action]>>>,
 }
 
 impl<'a> Changing<'a> {
     fn of(orders: impl Iterator<Item = &'a Order>) -> sqlx::Result<Self> {
         let mut columns = Self::default();
-        for Order { public, capture, seen, needs_human } in orders {
+        for Order { public, capture, seen, needs_human, actions } in orders {
             columns.ids.push(public.order_id.0);
             columns.versions.push(public.version);
             columns.statuses.push(public.status.as_str());
@@ -217,6 +224,7 @@ impl<'a> Changing<'a> {
             columns.timelines.push(Json(public.timeline.iter().map(Entry::from).collect()));
             columns.seen.push((!seen.is_empty()).then_some(Json(seen)));
             columns.needs_human.push((!needs_human.is_empty()).then_some(Json(needs_human)));
+            columns.actions.push((!actions.is_empty()).then_some(Json(actions)));
         }
         Ok(columns)
     }
@@ -301,8 +309,9 @@ fn read(row: &PgRow) -> sqlx::Result<Order> {
     Ok(Order {
         public,
         capture: row.try_get::<Option<Uuid>, _>("capture_id")?.map(EffectId),
-        seen: row.try_get::<Option<Json<_>>, _>("seen")?.map(|json| json.0).unwrap_or_default(),
-        needs_human: row.try_get::<Option<Json<_>>, _>("needs_human")?.map(|json| json.0).unwrap_or_default(),
+        seen: read_json(row, "seen")?,
+        needs_human: read_json(row, "needs_human")?,
+        actions: read_json(row, "actions")?,
     })
 }
 
@@ -329,6 +338,10 @@ fn read_status(row: &PgRow) -> sqlx::Result<OrderStatus> {
 
 fn read_time(row: &PgRow, column: &str) -> sqlx::Result<Timestamp> {
     Ok(Timestamp(row.try_get::<Time, _>(column)?.timestamp_millis()))
+}
+
+fn read_json<T: DeserializeOwned + Default>(row: &PgRow, column: &str) -> sqlx::Result<T> {
+    Ok(row.try_get::<Option<Json<T>>, _>(column)?.map(|json| json.0).unwrap_or_default())
 }
 
 fn unreadable(column: &str) -> sqlx::Error {

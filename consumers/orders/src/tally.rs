@@ -1,6 +1,6 @@
 //! What a batch did, to be counted once it is committed. Pure.
 
-use saga::{Order, timeline};
+use saga::{FailedEffect, Order, timeline};
 use schemas::{
     ids::{EffectId, OrderId},
     messages::OrderStatus,
@@ -26,8 +26,10 @@ pub struct Tally {
     pub refunds: u64,
     /// Captures that came too late, or that nobody had asked for, and go back.
     pub late_captures: u64,
-    /// Effects that failed for good.
-    pub failed: Vec<(OrderId, EffectId)>,
+    /// Effects that failed for good, and why.
+    pub failed: Vec<(OrderId, EffectId, String)>,
+    /// Effects that had failed for good and are done.
+    pub mended: Vec<(OrderId, EffectId)>,
 }
 
 /// An order's end.
@@ -59,9 +61,14 @@ impl Tally {
                 _ => {}
             }
         }
-        let known = before.map_or(0, |order| order.needs_human.len());
-        let failed = after.needs_human.iter().skip(known);
-        self.failed.extend(failed.map(|effect| (after.public.order_id, effect.effect_id)));
+        let id = after.public.order_id;
+        let needed = before.map_or(&[][..], |order| order.needs_human.as_slice());
+        let failed = after.needs_human.iter().filter(|it| !needed.contains(it));
+        self.failed.extend(failed.map(|it| (id, it.effect_id, it.reason.clone())));
+        let is_open =
+            |it: &&FailedEffect| after.needs_human.iter().any(|open| open.effect_id == it.effect_id);
+        let mended = needed.iter().filter(|it| !is_open(it));
+        self.mended.extend(mended.map(|it| (id, it.effect_id)));
     }
 }
 

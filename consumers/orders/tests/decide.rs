@@ -24,7 +24,7 @@ use std::{
 };
 use story::{
     PARTITION, START, TOTAL, cancel, capture_id, captured, context, deadline_passed, declined, delivery,
-    failed, order_id, other_body, out_of_stock, refund, reserved, submit, terms,
+    done, failed, order_id, other_body, out_of_stock, refund, reserved, retry, submit, terms,
 };
 
 /// A table of orders in memory, and all that was said.
@@ -239,9 +239,18 @@ fn requests_too_late_are_on_the_timeline_and_refunds_are_counted() {
 fn a_failed_effect_is_kept_and_counted_and_not_public() {
     let mut table = Table::default();
     table.run([submit(1), cancel(1)]).heard();
-    assert_eq!(table.run([failed(1), failed(1)]).heard(), [""; 0]);
+    table.batch(&[delivery(1, 50, failed(1)), delivery(1, 50, failed(1))]);
+    assert_eq!(table.heard(), [""; 0]);
     assert_eq!(table.orders[&order_id(1)].needs_human.len(), 1);
-    assert_eq!(table.tallies.iter().map(|tally| tally.failed.len()).sum::<usize>(), 1);
+    let count = |table: &Table, of: fn(&Tally) -> usize| table.tallies.iter().map(of).sum::<usize>();
+    assert_eq!(count(&table, |tally| tally.failed.len()), 1);
+    table.batch(&[delivery(1, 51, retry(1, 1)), delivery(1, 51, retry(1, 1)), delivery(1, 52, retry(1, 2))]);
+    assert_eq!(table.heard(), ["RetryRefund"], "one try at a time, and none twice");
+    table.batch(&[delivery(1, 53, failed(1)), delivery(1, 54, done(1)), delivery(1, 54, done(1))]);
+    assert_eq!(table.heard(), [""; 0]);
+    assert_eq!(table.orders[&order_id(1)].needs_human, []);
+    assert_eq!(count(&table, |tally| tally.failed.len()), 2, "an alarm for each failure");
+    assert_eq!(count(&table, |tally| tally.mended.len()), 1);
 }
 
 fn command(n: u128, pick: u8) -> OrderCommand {

@@ -16,8 +16,8 @@ use schemas::{
 };
 use sqlx::{Connection, Executor, PgConnection, Row};
 use story::{
-    PARTITION, START, cancel, captured, context, deadline_passed, delivery, failed, order_id, refund,
-    reserved, submit, terms,
+    PARTITION, START, cancel, captured, context, deadline_passed, delivery, done, failed, order_id, refund,
+    reserved, retry, submit, terms,
 };
 use testbed::{Database, eventually};
 use uuid::Uuid;
@@ -91,6 +91,35 @@ async fn what_is_saved_is_loaded_again_in_every_state() {
     };
     round_trip(&mut connection, 30, 3, vec![widest.into()]).await;
     assert_eq!(stored(&mut connection, 1).await, busy, "the others are as they were");
+}
+
+/// Case 44: the list of what needs a human is written with the order, and never says anything else than it.
+#[tokio::test]
+async fn what_needs_a_human_is_listed_until_it_is_done() {
+    let database = Database::create().await;
+    let mut connection = database.connect("orders").await;
+    let mut audit = database.connect("audit").await;
+    let mut listed = async || -> Vec<(Uuid, Uuid, String)> {
+        let list = "SELECT order_id, effect_id, reason FROM orders.failed_effects ORDER BY order_id";
+        sqlx::query_as(list).fetch_all(&mut audit).await.unwrap()
+    };
+    round_trip(&mut connection, 1, 1, vec![submit(1), cancel(1)]).await;
+    assert_eq!(listed().await, []);
+    round_trip(&mut connection, 10, 1, vec![failed(1)]).await;
+    let effect = schemas::ids::undo_of(story::capture_id(1)).0;
+    let entry = (order_id(1).0, effect, "nobody knows this product".to_owned());
+    assert_eq!(listed().await, std::slice::from_ref(&entry));
+    // what else happens to the order, and to others, leaves it there
+    let tried = round_trip(&mut connection, 20, 1, vec![retry(1, 1), refund(1, 5, 1)]).await;
+    assert_eq!(tried.actions.len(), 1);
+    run(&mut connection, 21, &[delivery(2, 21, submit(2)), delivery(2, 22, cancel(2))]).await;
+    assert_eq!(listed().await, [entry]);
+    let tally = run(&mut connection, 30, &[delivery(1, 30, done(1))]).await;
+    assert_eq!(tally.mended.len(), 1);
+    assert_eq!(listed().await, []);
+    let action = &stored(&mut connection, 1).await.actions[0];
+    assert_eq!(action.result.unwrap().outcome, saga::ActionOutcome::Done);
+    assert_eq!((action.by.as_str(), action.why.as_deref()), ("amina", Some("the bank answers again")));
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
-//! What payments keeps: captures, refunds, and what is deferred; and the part of it that one batch touches.
+//! What payments keeps: captures and refunds. The part of it that one batch touches is in `touched.rs`.
 
 use schemas::{
     ids::{EffectId, OrderId},
-    messages::CapturePayment,
+    messages::{CapturePayment, ProviderNotice},
     money::{Currency, Money},
     time::Timestamp,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    str::FromStr,
-};
+use std::str::FromStr;
 use uuid::Uuid;
+
+mod touched;
+
+pub use touched::{Books, Deferral};
 
 macro_rules! state {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -150,10 +151,27 @@ impl Capture {
         }
     }
 
+    /// What a notice made known: money that nobody of ours is known to have asked for.
+    #[must_use]
+    pub fn unasked(notice: &ProviderNotice, now: Timestamp) -> Self {
+        Self {
+            amount: Money::new(notice.amount, notice.currency),
+            reason: None,
+            settled_at: None,
+            ..Self::void_unseen(notice.capture_id, notice.order_id, now)
+        }
+    }
+
     /// Whether only its void was heard so far.
     #[must_use]
     pub fn is_unseen(&self) -> bool {
         self.amount.amount == 0
+    }
+
+    /// Whether the provider took it without our knowing the request: it is given back, and never counts as paid.
+    #[must_use]
+    pub fn is_unasked(&self) -> bool {
+        self.method.is_empty() && !self.is_unseen()
     }
 
     /// Whether `command` asks for this very capture.
@@ -199,6 +217,10 @@ pub struct Refund {
     pub attempts: i32,
     /// Keys that the provider refused for good.
     pub keys_spent: i32,
+    /// How often it failed for good, or was taken back.
+    pub failures: i32,
+    /// The operator's action that it was last tried again for.
+    pub retry_action: Option<Uuid>,
     /// When a call may first have been begun.
     pub first_called_at: Option<Timestamp>,
     /// The provider's own name for it.
@@ -231,6 +253,8 @@ impl Refund {
             cause: cause.to_owned(),
             attempts: 0,
             keys_spent: 0,
+            failures: 0,
+            retry_action: None,
             first_called_at: None,
             reference: None,
             reason: None,
@@ -242,10 +266,47 @@ impl Refund {
     /// The provider's key: the effect's id, and a new one after each definite refusal.
     #[must_use]
     pub fn key(&self) -> EffectId {
-        match self.keys_spent {
+        self.key_after(self.keys_spent)
+    }
+
+    /// Whether `key` is one that it is or was called with.
+    #[must_use]
+    pub fn had_key(&self, key: EffectId) -> bool {
+        (0..=self.keys_spent).any(|spent| self.key_after(spent) == key)
+    }
+
+    /// The same once its key was refused: nothing can come of that one any more, whoever still tells of it.
+    #[must_use]
+    pub fn with_key_spent(self) -> Self {
+        Self { keys_spent: self.keys_spent.saturating_add(1), ..self }
+    }
+
+    fn key_after(&self, spent: i32) -> EffectId {
+        match spent {
             0 => self.id,
             spent => EffectId(Uuid::new_v5(&self.id.0, format!("key {spent}").as_bytes())),
         }
+    }
+
+    /// Gives a refund that failed for good another try, for an operator's action: what is set aside already is to be
+    /// called, what was refused is looked at as if it were new.
+    ///
+    /// `false`, and nothing changed, when it did not fail or was tried again for this action before.
+    #[must_use]
+    pub fn try_again(&mut self, action: Uuid) -> bool {
+        let state = match self.state {
+            RefundState::Failed => RefundState::Calling,
+            RefundState::Refused => RefundState::Waiting,
+            _ => return false,
+        };
+        if self.retry_action == Some(action) {
+            return false;
+        }
+        self.state = state;
+        self.retry_action = Some(action);
+        self.attempts = 0;
+        self.settled_at = None;
+        true
     }
 
     /// What it would take of `capture`, if that is captured and enough of it is left.
@@ -267,148 +328,5 @@ impl Refund {
         self.reason = None;
         capture.refunding += amount;
         true
-    }
-}
-
-/// An effect to look at again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deferral {
-    /// The lane that will.
-    pub partition: i32,
-    /// When.
-    pub due_at: Timestamp,
-    /// The order, which is the key of the command to come.
-    pub order_id: OrderId,
-    /// Unknown answers so far.
-    pub attempt: i32,
-}
-
-/// How a row of [`Books`] relates to its table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Loaded,
-    Changed,
-    New,
-}
-
-#[derive(Debug, Clone)]
-struct Kind<T> {
-    rows: BTreeMap<EffectId, (T, Kept)>,
-}
-
-impl<T> Default for Kind<T> {
-    fn default() -> Self {
-        Self { rows: BTreeMap::new() }
-    }
-}
-
-impl<T: PartialEq> Kind<T> {
-    fn put(&mut self, id: EffectId, row: T) {
-        let kept = match self.rows.get(&id) {
-            None => Kept::New,
-            Some((old, kept)) if *old == row => *kept,
-            Some((_, Kept::New)) => Kept::New,
-            Some(_) => Kept::Changed,
-        };
-        self.rows.insert(id, (row, kept));
-    }
-
-    fn of(&self, wanted: Kept) -> Vec<&T> {
-        self.rows.values().filter(|(_, kept)| *kept == wanted).map(|(row, _)| row).collect()
-    }
-}
-
-/// The rows one batch touches, and what it changes.
-#[derive(Debug, Clone, Default)]
-pub struct Books {
-    captures: Kind<Capture>,
-    refunds: Kind<Refund>,
-    deferrals: BTreeMap<EffectId, Deferral>,
-    forgotten: BTreeSet<EffectId>,
-}
-
-impl Books {
-    /// The rows as they were loaded.
-    #[must_use]
-    pub fn of(captures: Vec<Capture>, refunds: Vec<Refund>) -> Self {
-        let mut books = Self::default();
-        books.captures.rows.extend(captures.into_iter().map(|row| (row.id, (row, Kept::Loaded))));
-        books.refunds.rows.extend(refunds.into_iter().map(|row| (row.id, (row, Kept::Loaded))));
-        books
-    }
-
-    /// The capture of that id.
-    #[must_use]
-    pub fn capture(&self, id: EffectId) -> Option<&Capture> {
-        self.captures.rows.get(&id).map(|(row, _)| row)
-    }
-
-    /// The refund of that id.
-    #[must_use]
-    pub fn refund(&self, id: EffectId) -> Option<&Refund> {
-        self.refunds.rows.get(&id).map(|(row, _)| row)
-    }
-
-    /// Writes a capture.
-    pub fn put_capture(&mut self, row: Capture) {
-        self.captures.put(row.id, row);
-    }
-
-    /// Writes a refund.
-    pub fn put_refund(&mut self, row: Refund) {
-        self.refunds.put(row.id, row);
-    }
-
-    /// Looks at `effect` again later; replaces what was said of it before.
-    pub fn defer(&mut self, effect: EffectId, deferral: Deferral) {
-        self.forgotten.remove(&effect);
-        self.deferrals.insert(effect, deferral);
-    }
-
-    /// Takes back what this batch deferred of `effect`.
-    pub fn undefer(&mut self, effect: EffectId) {
-        self.deferrals.remove(&effect);
-    }
-
-    /// Takes back every deferral of `effect`, of earlier batches too.
-    pub fn forget(&mut self, effect: EffectId) {
-        self.deferrals.remove(&effect);
-        self.forgotten.insert(effect);
-    }
-
-    /// Captures to insert, in key order.
-    #[must_use]
-    pub fn new_captures(&self) -> Vec<&Capture> {
-        self.captures.of(Kept::New)
-    }
-
-    /// Captures to update, in key order.
-    #[must_use]
-    pub fn changed_captures(&self) -> Vec<&Capture> {
-        self.captures.of(Kept::Changed)
-    }
-
-    /// Refunds to insert, in key order.
-    #[must_use]
-    pub fn new_refunds(&self) -> Vec<&Refund> {
-        self.refunds.of(Kept::New)
-    }
-
-    /// Refunds to update, in key order.
-    #[must_use]
-    pub fn changed_refunds(&self) -> Vec<&Refund> {
-        self.refunds.of(Kept::Changed)
-    }
-
-    /// What to look at again, in key order.
-    #[must_use]
-    pub fn deferrals(&self) -> &BTreeMap<EffectId, Deferral> {
-        &self.deferrals
-    }
-
-    /// Effects whose deferrals are to be deleted.
-    #[must_use]
-    pub fn forgotten(&self) -> &BTreeSet<EffectId> {
-        &self.forgotten
     }
 }

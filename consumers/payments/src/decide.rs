@@ -8,11 +8,13 @@
 //! | `CAPTURED` | said again | the one refund of all that is left |
 //! | `DECLINED`, `VOIDED` | said again | nothing |
 //!
+//! What the provider tells by itself is in `notices.rs`.
+//!
 //! A record changes one capture and one refund at most. Both are worked on as copies and written back at the end, so a
 //! rejection leaves everything as it was.
 
 use crate::{
-    books::{Books, Capture, CaptureState, Deferral, Refund},
+    books::{Books, Capture, CaptureState, Deferral, Refund, RefundState},
     calls::{Answer, Outcomes},
     retry::Retry,
     say,
@@ -26,6 +28,7 @@ use schemas::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
+mod notices;
 mod refunds;
 
 /// All that a batch decides on.
@@ -53,8 +56,8 @@ impl Rows {
 ///
 /// # Errors
 /// A [`Rejection`], and then nothing has changed: a command that contradicts what is known of its effect
-/// (`capture_conflict`, `refund_conflict`, `order_mismatch`, `amount`), or names one that is not there
-/// (`unknown_capture`, `unknown_effect`).
+/// (`capture_conflict`, `refund_conflict`, `notice_conflict`, `order_mismatch`, `amount`), or names one that is not
+/// there (`unknown_capture`, `unknown_effect`).
 pub fn decide(
     rows: &mut Rows,
     now: Timestamp,
@@ -69,6 +72,8 @@ pub fn decide(
         PaymentCommand::VoidCapture(command) => step.void(command),
         PaymentCommand::RefundPayment(command) => step.refund(command),
         PaymentCommand::ResumeEffect(command) => step.resume(command.order_id, command.effect_id),
+        PaymentCommand::ProviderNotice(notice) => step.notice(notice),
+        PaymentCommand::RetryRefund(command) => step.retry(command),
     }?;
     let changes = step.changes;
     for outgoing in changes.write(rows) {
@@ -101,7 +106,7 @@ impl Changes {
             rows.books.put_capture(row);
         }
         if let Some(row) = self.refund {
-            if row.state == crate::books::RefundState::Failed {
+            if row.state == RefundState::Failed {
                 rows.books.forget(row.id);
             }
             rows.books.put_refund(row);
@@ -148,6 +153,9 @@ impl Step<'_> {
                 if row.is_unseen() {
                     let row = Capture { void_asked: true, ..Capture::asked(command, self.now) };
                     return self.voided(row);
+                }
+                if row.is_unasked() {
+                    return self.repeat(say::declined(row.order_id, row.id, "voided"));
                 }
                 if !row.is_asked_by(command) {
                     let detail = format!("capture {} was asked for with another amount or method", row.id);
@@ -222,6 +230,7 @@ impl Step<'_> {
         Ok(Verdict::Executed)
     }
 
+    /// An end, however it became known: by the call's answer, a lookup, or a notice.
     fn captured(&mut self, mut row: Capture, reference: String) -> Result<Verdict, Rejection> {
         row.state = CaptureState::Captured;
         row.reference = Some(reference);
@@ -260,8 +269,8 @@ impl Step<'_> {
     }
 
     fn capture_settled(&mut self, row: &mut Capture, outcome: &'static str) -> Result<(), Rejection> {
-        row.settled_at = Some(self.now);
         self.changes.says.push(say::capture_settled(row, self.now)?);
+        row.settled_at = Some(self.now);
         self.changes.settled.push(row.id);
         self.changes.counts.push(Count::Capture(outcome, self.now.since(row.created_at)));
         Ok(())
@@ -310,13 +319,18 @@ impl Step<'_> {
                 }
             };
         }
-        let refund = self.rows.books.refund(effect).cloned();
-        let capture = refund.as_ref().and_then(|refund| self.rows.books.capture(refund.capture_id)).cloned();
+        let (refund, capture) = self.refund_of(order_id, effect)?;
+        self.refund_again(refund, capture)
+    }
+
+    fn refund_of(&self, order_id: OrderId, effect: EffectId) -> Result<(Refund, Capture), Rejection> {
+        let refund = self.rows.books.refund(effect);
+        let capture = refund.and_then(|refund| self.rows.books.capture(refund.capture_id));
         let (Some(refund), Some(capture)) = (refund, capture) else {
             return Err(Rejection::new("unknown_effect", format!("there is no capture or refund {effect}")));
         };
         same_order(effect, refund.order_id, order_id)?;
-        self.refund_again(refund, capture)
+        Ok((refund.clone(), capture.clone()))
     }
 
     /// What this batch heard of an effect that is `CALLING`; taken once.

@@ -121,7 +121,9 @@ impl Service for Payments {
             PaymentCommand::CapturePayment(command) => command.capture_id,
             PaymentCommand::RefundPayment(command) => command.refund_id,
             PaymentCommand::ResumeEffect(command) => command.effect_id,
-            PaymentCommand::VoidCapture(_) => return Ok(None),
+            PaymentCommand::RetryRefund(command) => command.refund_id,
+            // neither begins anything
+            PaymentCommand::VoidCapture(_) | PaymentCommand::ProviderNotice(_) => return Ok(None),
         };
         let order = order_of(&delivery.command);
         let is_open = rows.books.capture(effect).is_some_and(|row| row.state == CaptureState::Calling)
@@ -175,18 +177,29 @@ fn order_of(command: &PaymentCommand) -> OrderId {
         PaymentCommand::VoidCapture(command) => command.order_id,
         PaymentCommand::RefundPayment(command) => command.order_id,
         PaymentCommand::ResumeEffect(command) => command.order_id,
+        PaymentCommand::ProviderNotice(notice) => notice.order_id,
+        PaymentCommand::RetryRefund(command) => command.order_id,
     }
 }
 
 /// What a row could not hold is refused before anything is written.
 fn check_fields(command: &PaymentCommand) -> Result<(), Rejection> {
-    let (text, deadline) = match command {
-        PaymentCommand::CapturePayment(command) => (command.payment_method.as_str(), command.deadline),
-        PaymentCommand::RefundPayment(command) => (command.reason.as_str(), Timestamp(0)),
-        PaymentCommand::VoidCapture(_) | PaymentCommand::ResumeEffect(_) => ("", Timestamp(0)),
+    let (texts, deadline) = match command {
+        PaymentCommand::CapturePayment(command) => ([command.payment_method.as_str(), ""], command.deadline),
+        PaymentCommand::RefundPayment(command) => ([command.reason.as_str(), ""], Timestamp(0)),
+        PaymentCommand::ProviderNotice(notice) => {
+            ([notice.reference.as_str(), notice.reason.as_deref().unwrap_or_default()], Timestamp(0))
+        }
+        PaymentCommand::VoidCapture(_) | PaymentCommand::ResumeEffect(_) | PaymentCommand::RetryRefund(_) => {
+            (["", ""], Timestamp(0))
+        }
     };
-    if text.contains('\0') {
+    if texts.iter().any(|text| text.contains('\0')) {
         return Err(Rejection::new("text", format!("a {} with a NUL in its text", command.name())));
+    }
+    // none at all is how a capture is told that nobody asked for
+    if matches!(command, PaymentCommand::CapturePayment(command) if command.payment_method.is_empty()) {
+        return Err(Rejection::new("text", "a CapturePayment without a payment method"));
     }
     if deadline < Timestamp(0) || deadline > END_OF_TIME {
         return Err(Rejection::new("deadline", format!("a deadline of {} ms", deadline.0)));
@@ -245,5 +258,7 @@ mod tests {
         assert_eq!(cause(order, &late), "deadline");
         let odd = CapturePayment { payment_method: "A\0B".to_owned(), ..good };
         assert_eq!(cause(order, &odd), "text");
+        let none = CapturePayment { payment_method: String::new(), ..odd };
+        assert_eq!(cause(order, &none), "text");
     }
 }

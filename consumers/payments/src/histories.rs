@@ -1,5 +1,7 @@
 //! Random histories: commands, duplicates, voids and refunds against providers that fail in every way, with owners that
-//! die between A and B, zombies whose calls arrive late, batches cut in two, and calls that outlast their budget.
+//! die between A and B, zombies whose calls arrive late, batches cut in two, and calls that outlast their budget. The
+//! provider tells by itself too: before its answer is heard or long after, out of order, several times, or of money that
+//! moved against all that was said before.
 //!
 //! The rows, the log and the provider are in memory; planner and decider are the real ones.
 
@@ -25,7 +27,12 @@ enum Op {
     Capture,
     Void,
     Undo,
-    Refund { id: u8, amount: i64 },
+    Refund {
+        id: u8,
+        amount: i64,
+    },
+    /// Money is taken that nobody asked for.
+    TakeUnasked,
 }
 
 #[derive(Debug, Clone)]
@@ -43,18 +50,26 @@ fn capture_id(order: usize) -> EffectId {
     ids::effect_id(order_id(order), "capture")
 }
 
+fn unasked_id(order: usize) -> EffectId {
+    ids::effect_id(order_id(order), "unasked")
+}
+
 fn amount(order: usize) -> i64 {
     100 + i64::try_from(order).unwrap()
 }
 
 impl History {
-    fn commands(&self) -> Vec<PaymentCommand> {
-        self.ops.iter().map(|(order, op)| self.command(*order, op)).collect()
+    fn play(&self, world: &mut World, order: usize, op: &Op) {
+        match self.command(order, op) {
+            Some(command) => world.log(command),
+            None => world.take_unasked(order_id(order), unasked_id(order), amount(order)),
+        }
     }
 
-    fn command(&self, order: usize, op: &Op) -> PaymentCommand {
+    fn command(&self, order: usize, op: &Op) -> Option<PaymentCommand> {
         let (order_id, capture_id) = (order_id(order), capture_id(order));
-        match op {
+        Some(match op {
+            Op::TakeUnasked => return None,
             Op::Capture => CapturePayment {
                 order_id,
                 capture_id,
@@ -81,18 +96,32 @@ impl History {
                 reason: "operator".to_owned(),
             }
             .into(),
+        })
+    }
+
+    fn world(&self) -> World {
+        let scripts = self.orders.iter().enumerate().map(|(i, (s, _))| (capture_id(i), s.clone()));
+        World::new(BEGIN, self.seed, scripts.collect())
+    }
+
+    fn check_end(&self, world: &World) {
+        for order in 0..self.orders.len() {
+            world.check_end(capture_id(order));
+            world.check_end(unasked_id(order));
         }
     }
 }
 
 fn script() -> impl Strategy<Value = Script> {
-    (0..7u32, 0..8u32, any::<bool>(), 0..14u32, 0..10u32).prop_map(
-        |(unknowns, charged_on, declines, refund_unknowns, refund_kind)| Script {
+    (0..7u32, 0..8u32, 0..6u8, 0..14u32, 0..10u32).prop_map(
+        |(unknowns, charged_on, takes, refund_unknowns, refund_kind)| Script {
             unknowns,
-            charged_on: (!declines).then_some(charged_on.clamp(1, unknowns + 1)),
+            charged_on: (takes >= 3).then_some(charged_on.clamp(1, unknowns + 1)),
+            taken_late: takes == 0,
             refund_unknowns,
             refund_refuses: refund_kind == 0,
             refund_never: refund_kind == 1,
+            refund_bounces: refund_kind == 2,
         },
     )
 }
@@ -103,6 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Void),
         1 => Just(Op::Undo),
         2 => (0..3u8, 1..130i64).prop_map(|(id, amount)| Op::Refund { id, amount }),
+        1 => Just(Op::TakeUnasked),
     ]
 }
 
@@ -123,31 +153,25 @@ proptest! {
 
     #[test]
     fn every_end_is_right(history in history()) {
-        let scripts = history.orders.iter().enumerate().map(|(i, (s, _))| (capture_id(i), s.clone()));
-        let mut world = World::new(BEGIN, history.seed, scripts.collect());
-        for command in history.commands() {
-            world.log(command);
+        let mut world = history.world();
+        for (order, op) in &history.ops {
+            history.play(&mut world, *order, op);
             if world.chance(60) {
                 world.turn();
             }
         }
         world.run_to_the_end();
-        for order in 0..history.orders.len() {
-            world.check_end(capture_id(order));
-        }
+        history.check_end(&world);
         world.redrive_what_failed();
-        for order in 0..history.orders.len() {
-            world.check_end(capture_id(order));
-        }
+        history.check_end(&world);
     }
 
     /// The same with an outage of half a day in the middle, after which the provider may have forgotten its keys.
     #[test]
     fn nothing_is_lost_over_half_a_day_of_silence(history in history()) {
-        let scripts = history.orders.iter().enumerate().map(|(i, (s, _))| (capture_id(i), s.clone()));
-        let mut world = World::new(BEGIN, history.seed, scripts.collect());
-        for (i, command) in history.commands().into_iter().enumerate() {
-            world.log(command);
+        let mut world = history.world();
+        for (i, (order, op)) in history.ops.iter().enumerate() {
+            history.play(&mut world, *order, op);
             if world.chance(60) {
                 world.turn();
             }
@@ -156,8 +180,6 @@ proptest! {
             }
         }
         world.run_to_the_end();
-        for order in 0..history.orders.len() {
-            world.check_end(capture_id(order));
-        }
+        history.check_end(&world);
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// From the first time a capture was heard of to its end, in seconds; label `outcome`.
 pub const PROCESSING_SECONDS: &str = "mambogo_payment_processing_seconds";
-/// Captures that reached their end; label `outcome`: captured, declined, expired, voided.
+/// Captures that reached their end; label `outcome`: captured, declined, expired, voided,
+/// unasked (told of by the provider, and given back).
 pub const CAPTURES_TOTAL: &str = "mambogo_payment_captures_total";
 /// Refunds that reached their end; label `outcome`: refunded, needless, refused, failed.
 pub const REFUNDS_TOTAL: &str = "mambogo_payment_refunds_total";

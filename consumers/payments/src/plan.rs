@@ -12,7 +12,7 @@ use crate::{
 use harness::record::Delivery;
 use schemas::{
     ids::{self, EffectId, OrderId},
-    messages::{CapturePayment, PaymentCommand, RefundPayment, ResumeEffect},
+    messages::{CapturePayment, PaymentCommand, RefundPayment, ResumeEffect, RetryRefund},
     money::Money,
     time::Timestamp,
 };
@@ -79,6 +79,9 @@ pub fn plan(
             }
             PaymentCommand::RefundPayment(command) => planner.refund(command),
             PaymentCommand::ResumeEffect(command) => planner.resume(command),
+            PaymentCommand::RetryRefund(command) => planner.retry(command),
+            // an answer asks for no call; what it undoes is called from the next batch on
+            PaymentCommand::ProviderNotice(_) => {}
         }
     }
     planner.intents
@@ -172,7 +175,7 @@ impl Planner<'_> {
         let Some(row) = self.capture_of(of) else { return };
         let id = ids::undo_of(row.id);
         match self.books.refund(id).cloned() {
-            Some(refund) => self.refund_again(refund, row, false),
+            Some(refund) => self.refund_again(refund, row),
             None => {
                 let refund = Refund::asked(id, row.id, row.order_id, None, cause, self.now);
                 self.begin_refund(refund, row);
@@ -186,7 +189,7 @@ impl Planner<'_> {
         }
         let Some(capture) = self.capture_of((command.order_id, command.capture_id)) else { return };
         match self.books.refund(command.refund_id).cloned() {
-            Some(refund) => self.refund_again(refund, capture, false),
+            Some(refund) => self.refund_again(refund, capture),
             None => {
                 let (id, reason) = (command.refund_id, &command.reason);
                 let refund =
@@ -200,26 +203,32 @@ impl Planner<'_> {
         if let Some(row) = self.capture_of((command.order_id, command.effect_id)) {
             return self.capture_again(row);
         }
-        let Some(refund) = self.books.refund(command.effect_id).cloned() else { return };
-        if let Some(capture) = self.capture_of((command.order_id, refund.capture_id)) {
-            self.refund_again(refund, capture, true);
+        if let Some((refund, capture)) = self.refund_of(command.order_id, command.effect_id) {
+            self.refund_again(refund, capture);
         }
     }
 
-    /// `redrive`: one that failed for good is tried again.
-    fn refund_again(&mut self, mut refund: Refund, capture: Capture, redrive: bool) {
+    /// An operator's wish alone wakes what failed for good; no reminder that was still under way does.
+    fn retry(&mut self, command: &RetryRefund) {
+        let Some((mut refund, capture)) = self.refund_of(command.order_id, command.refund_id) else { return };
+        // or not, if it was tried for this action before: then it may still be under way
+        let _ = refund.try_again(command.action_id);
+        self.refund_again(refund, capture);
+    }
+
+    fn refund_of(&self, order: OrderId, refund: EffectId) -> Option<(Refund, Capture)> {
+        let refund = self.books.refund(refund)?.clone();
+        let capture = self.capture_of((order, refund.capture_id))?;
+        Some((refund, capture))
+    }
+
+    fn refund_again(&mut self, refund: Refund, capture: Capture) {
         if refund.capture_id != capture.id {
             return;
         }
         match refund.state {
             RefundState::Waiting => self.begin_refund(refund, capture),
             RefundState::Calling => self.trace_refund(refund, &capture),
-            RefundState::Failed if redrive => {
-                refund.state = RefundState::Calling;
-                refund.attempts = 0;
-                refund.settled_at = None;
-                self.trace_refund(refund, &capture);
-            }
             RefundState::Failed | RefundState::Refunded | RefundState::Needless | RefundState::Refused => {}
         }
     }

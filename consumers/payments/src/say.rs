@@ -6,7 +6,10 @@ use crate::books::{Capture, Refund};
 use harness::record::{Outgoing, Rejection};
 use schemas::{
     ids::{EffectId, MessageId, OrderId, message_id},
-    messages::{CaptureSettled, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled, ResumeEffect},
+    messages::{
+        CaptureSettled, EffectDone, EffectFailed, PaymentCaptured, PaymentDeclined, RefundSettled,
+        ResumeEffect,
+    },
     time::Timestamp,
 };
 
@@ -24,7 +27,7 @@ pub(crate) fn declined(order_id: OrderId, capture_id: EffectId, reason: &str) ->
     Outgoing::new(order_id.0, message_id(capture_id.0, "declined"), &body)
 }
 
-/// The fact: a capture reached its end.
+/// The fact: a capture reached its end; a second one where the provider took money after all.
 pub(crate) fn capture_settled(row: &Capture, now: Timestamp) -> Said {
     let body = CaptureSettled {
         order_id: row.order_id,
@@ -36,7 +39,8 @@ pub(crate) fn capture_settled(row: &Capture, now: Timestamp) -> Said {
         reason: row.reason.clone(),
         settled_at: now,
     };
-    Outgoing::new(row.order_id.0, message_id(row.id.0, "settled"), &body)
+    let meaning = if row.settled_at.is_none() { "settled" } else { "settled after all" };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, meaning), &body)
 }
 
 /// The fact: a refund was done.
@@ -50,14 +54,25 @@ pub(crate) fn refund_settled(row: &Refund, capture: &Capture, amount: i64, now: 
         provider_reference: row.reference.clone(),
         settled_at: now,
     };
-    Outgoing::new(row.order_id.0, message_id(row.id.0, "settled"), &body)
+    Outgoing::new(row.order_id.0, message_id(row.id.0, &nth("settled", row.failures)), &body)
 }
 
 /// The answer: a refund needs a human.
 pub(crate) fn failed(row: &Refund, reason: &str) -> Said {
     let body =
         EffectFailed { order_id: row.order_id, effect_id: row.id, reason: format!("refund: {reason}") };
-    Outgoing::new(row.order_id.0, message_id(row.id.0, "failed"), &body)
+    Outgoing::new(row.order_id.0, message_id(row.id.0, &nth("failed", row.failures - 1)), &body)
+}
+
+/// The answer: a refund that had failed for good is done.
+pub(crate) fn done(row: &Refund) -> Said {
+    let body = EffectDone { order_id: row.order_id, effect_id: row.id };
+    Outgoing::new(row.order_id.0, message_id(row.id.0, &nth("done", row.failures)), &body)
+}
+
+/// What means something else each time that the refund has failed in between.
+fn nth(meaning: &str, failures: i32) -> String {
+    if failures <= 0 { meaning.to_owned() } else { format!("{meaning} after {failures}") }
 }
 
 /// The reminder: an effect's due time has come. A new one each time it is deferred.

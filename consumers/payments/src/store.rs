@@ -1,10 +1,10 @@
-//! The SQL of payments: load what a batch touches, save what it changed, find what is due.
+//! The SQL of payments: load what a batch touches, save what it changed. What is put off is in `deferred.rs`.
 
-use crate::books::{Books, Capture, Deferral, Refund};
+use crate::books::{Books, Capture, Refund};
 use chrono::{DateTime, Utc};
 use schemas::{
     ids::{self, EffectId, OrderId},
-    messages::PaymentCommand,
+    messages::{NoticeKind, PaymentCommand},
     money::{Currency, Money},
     time::Timestamp,
 };
@@ -12,14 +12,17 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::{collections::BTreeSet, str::FromStr};
 use uuid::Uuid;
 
-/// Most reminders sent at once.
-const DUE_AT_ONCE: i64 = 1_000;
+mod deferred;
+
+pub use deferred::{Due, is_due, take_due_in_tx};
 
 /// The keys of the rows a batch touches.
 #[derive(Debug, Default)]
 pub struct Wanted {
     captures: BTreeSet<Uuid>,
     refunds: BTreeSet<Uuid>,
+    /// Captures whose refunds are touched, whichever it is: a notice names a refund by its provider's key.
+    refunds_of: BTreeSet<Uuid>,
 }
 
 impl Wanted {
@@ -49,6 +52,20 @@ impl Wanted {
                 self.captures.insert(command.effect_id.0);
                 self.refunds.insert(command.effect_id.0);
             }
+            PaymentCommand::RetryRefund(command) => {
+                self.refunds.insert(command.refund_id.0);
+            }
+            PaymentCommand::ProviderNotice(notice) => {
+                self.captures.insert(notice.capture_id.0);
+                match notice.kind {
+                    NoticeKind::Captured | NoticeKind::CaptureFailed => {
+                        self.refunds.insert(ids::undo_of(notice.capture_id).0);
+                    }
+                    NoticeKind::Refunded | NoticeKind::RefundFailed => {
+                        self.refunds_of.insert(notice.capture_id.0);
+                    }
+                }
+            }
         }
     }
 }
@@ -59,14 +76,14 @@ impl Wanted {
 /// When the database fails, or a row holds what this release does not know.
 pub async fn load_in_tx(tx: &mut PgConnection, mut wanted: Wanted) -> sqlx::Result<Books> {
     let mut refunds = Vec::new();
-    if !wanted.refunds.is_empty() {
-        let keys: Vec<Uuid> = wanted.refunds.iter().copied().collect();
+    if !wanted.refunds.is_empty() || !wanted.refunds_of.is_empty() {
         let rows = sqlx::query(
-            "SELECT id, capture_id, order_id, state, amount, cause, attempts, keys_spent, first_called_at, reference,
-                    reason, created_at, settled_at
-             FROM refunds WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+            "SELECT id, capture_id, order_id, state, amount, cause, attempts, keys_spent, failures, retry_action,
+                    first_called_at, reference, reason, created_at, settled_at
+             FROM refunds WHERE id = ANY($1) OR capture_id = ANY($2) ORDER BY id FOR UPDATE",
         )
-        .bind(keys)
+        .bind(wanted.refunds.iter().copied().collect::<Vec<Uuid>>())
+        .bind(wanted.refunds_of.iter().copied().collect::<Vec<Uuid>>())
         .fetch_all(&mut *tx)
         .await?;
         refunds = rows.iter().map(refund).collect::<sqlx::Result<_>>()?;
@@ -94,7 +111,7 @@ pub async fn save_in_tx(tx: &mut PgConnection, books: &Books) -> sqlx::Result<()
     update_captures(tx, &books.changed_captures()).await?;
     insert_refunds(tx, &books.new_refunds()).await?;
     update_refunds(tx, &books.changed_refunds()).await?;
-    save_deferrals(tx, books).await
+    deferred::save_in_tx(tx, books).await
 }
 
 async fn insert_captures(tx: &mut PgConnection, rows: &[&Capture]) -> sqlx::Result<()> {
@@ -172,11 +189,11 @@ async fn insert_refunds(tx: &mut PgConnection, rows: &[&Refund]) -> sqlx::Result
     }
     // no conflict rule on purpose, as for captures
     sqlx::query(
-        "INSERT INTO refunds (id, capture_id, order_id, state, amount, cause, attempts, keys_spent, first_called_at,
-                              reference, reason, created_at, settled_at)
+        "INSERT INTO refunds (id, capture_id, order_id, state, amount, cause, attempts, keys_spent, failures,
+                              retry_action, first_called_at, reference, reason, created_at, settled_at)
          SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::int[],
-                              $8::int[], $9::timestamptz[], $10::text[], $11::text[], $12::timestamptz[],
-                              $13::timestamptz[])",
+                              $8::int[], $9::int[], $10::uuid[], $11::timestamptz[], $12::text[], $13::text[],
+                              $14::timestamptz[], $15::timestamptz[])",
     )
     .bind(column(rows, |row| row.id.0))
     .bind(column(rows, |row| row.capture_id.0))
@@ -186,6 +203,8 @@ async fn insert_refunds(tx: &mut PgConnection, rows: &[&Refund]) -> sqlx::Result
     .bind(column(rows, |row| row.cause.clone()))
     .bind(column(rows, |row| row.attempts))
     .bind(column(rows, |row| row.keys_spent))
+    .bind(column(rows, |row| row.failures))
+    .bind(column(rows, |row| row.retry_action))
     .bind(column(rows, |row| row.first_called_at.map(at)))
     .bind(column(rows, |row| row.reference.clone()))
     .bind(column(rows, |row| row.reason.clone()))
@@ -203,11 +222,12 @@ async fn update_refunds(tx: &mut PgConnection, rows: &[&Refund]) -> sqlx::Result
     let done = sqlx::query(
         "UPDATE refunds r
          SET state = u.state, amount = u.amount, attempts = u.attempts, keys_spent = u.keys_spent,
-             first_called_at = u.first_called_at, reference = u.reference, reason = u.reason,
-             settled_at = u.settled_at
-         FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::int[], $6::timestamptz[], $7::text[],
-                     $8::text[], $9::timestamptz[])
-           AS u (id, state, amount, attempts, keys_spent, first_called_at, reference, reason, settled_at)
+             failures = u.failures, retry_action = u.retry_action, first_called_at = u.first_called_at,
+             reference = u.reference, reason = u.reason, settled_at = u.settled_at
+         FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::int[], $6::int[], $7::uuid[],
+                     $8::timestamptz[], $9::text[], $10::text[], $11::timestamptz[])
+           AS u (id, state, amount, attempts, keys_spent, failures, retry_action, first_called_at, reference, reason,
+                 settled_at)
          WHERE r.id = u.id",
     )
     .bind(column(rows, |row| row.id.0))
@@ -215,6 +235,8 @@ async fn update_refunds(tx: &mut PgConnection, rows: &[&Refund]) -> sqlx::Result
     .bind(column(rows, |row| row.amount))
     .bind(column(rows, |row| row.attempts))
     .bind(column(rows, |row| row.keys_spent))
+    .bind(column(rows, |row| row.failures))
+    .bind(column(rows, |row| row.retry_action))
     .bind(column(rows, |row| row.first_called_at.map(at)))
     .bind(column(rows, |row| row.reference.clone()))
     .bind(column(rows, |row| row.reason.clone()))
@@ -222,87 +244,6 @@ async fn update_refunds(tx: &mut PgConnection, rows: &[&Refund]) -> sqlx::Result
     .execute(&mut *tx)
     .await?;
     all_found(done.rows_affected(), rows.len())
-}
-
-async fn save_deferrals(tx: &mut PgConnection, books: &Books) -> sqlx::Result<()> {
-    if !books.forgotten().is_empty() {
-        let keys: Vec<Uuid> = books.forgotten().iter().map(|effect| effect.0).collect();
-        sqlx::query("DELETE FROM deferred WHERE effect_id = ANY($1)").bind(keys).execute(&mut *tx).await?;
-    }
-    if books.deferrals().is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<(&EffectId, &Deferral)> = books.deferrals().iter().collect();
-    // a command that came twice defers its effect twice: the newer due time counts
-    sqlx::query(
-        "INSERT INTO deferred (effect_id, partition, due_at, order_id, attempt)
-         SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::timestamptz[], $4::uuid[], $5::int[])
-         ON CONFLICT (effect_id) DO UPDATE
-         SET partition = EXCLUDED.partition, due_at = EXCLUDED.due_at, attempt = EXCLUDED.attempt",
-    )
-    .bind(column(&rows, |(effect, _)| effect.0))
-    .bind(column(&rows, |(_, row)| row.partition))
-    .bind(column(&rows, |(_, row)| at(row.due_at)))
-    .bind(column(&rows, |(_, row)| row.order_id.0))
-    .bind(column(&rows, |(_, row)| row.attempt))
-    .execute(&mut *tx)
-    .await?;
-    Ok(())
-}
-
-/// Whether anything of these partitions is due.
-///
-/// # Errors
-/// When the database fails.
-pub async fn is_due(connection: &mut PgConnection, partitions: &[i32]) -> sqlx::Result<bool> {
-    let row = sqlx::query(
-        "SELECT EXISTS (SELECT FROM deferred WHERE partition = ANY($1) AND due_at <= now()) AS due",
-    )
-    .bind(partitions)
-    .fetch_one(connection)
-    .await?;
-    row.try_get("due")
-}
-
-/// A deferral whose time has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
-    /// The effect.
-    pub effect: EffectId,
-    /// Its order.
-    pub order_id: OrderId,
-    /// When it was due.
-    pub due_at: Timestamp,
-}
-
-/// Takes what is due away, the earliest first, at most 1,000.
-///
-/// # Errors
-/// When the database fails.
-pub async fn take_due_in_tx(tx: &mut PgConnection, partition: i32, now: Timestamp) -> sqlx::Result<Vec<Due>> {
-    let rows = sqlx::query(
-        "DELETE FROM deferred
-         WHERE effect_id IN (SELECT effect_id FROM deferred WHERE partition = $1 AND due_at <= $2
-                             ORDER BY due_at, effect_id LIMIT $3)
-         RETURNING effect_id, order_id, due_at",
-    )
-    .bind(partition)
-    .bind(at(now))
-    .bind(DUE_AT_ONCE)
-    .fetch_all(tx)
-    .await?;
-    let mut due: Vec<Due> = rows
-        .iter()
-        .map(|row| {
-            Ok(Due {
-                effect: EffectId(row.try_get("effect_id")?),
-                order_id: OrderId(row.try_get("order_id")?),
-                due_at: millis(row.try_get("due_at")?),
-            })
-        })
-        .collect::<sqlx::Result<_>>()?;
-    due.sort_by_key(|due| (due.due_at, due.effect));
-    Ok(due)
 }
 
 fn capture(row: &PgRow) -> sqlx::Result<Capture> {
@@ -335,6 +276,8 @@ fn refund(row: &PgRow) -> sqlx::Result<Refund> {
         cause: row.try_get("cause")?,
         attempts: row.try_get("attempts")?,
         keys_spent: row.try_get("keys_spent")?,
+        failures: row.try_get("failures")?,
+        retry_action: row.try_get("retry_action")?,
         first_called_at: row.try_get::<Option<_>, _>("first_called_at")?.map(millis),
         reference: row.try_get("reference")?,
         reason: row.try_get("reason")?,

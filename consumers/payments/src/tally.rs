@@ -46,7 +46,8 @@ impl Tally {
                 Count::Refund(outcome) => counter!(REFUNDS_TOTAL, "outcome" => outcome).increment(1),
                 Count::Unknown(effect) => counter!(UNKNOWN_TOTAL, "effect" => effect).increment(1),
                 Count::NeedsHuman(order, refund, reason) => {
-                    tracing::error!(%order, %refund, reason, "a refund cannot be done: it needs a human");
+                    // the alarm is the saga's, which knows what the order still owes
+                    tracing::warn!(%order, %refund, reason, "a refund failed for good: the saga is told");
                 }
             }
         }

@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "cycle/notices.rs"]
+mod notices;
+
 use chassis::postgres::SessionLimits;
 use harness::{
     record::{Delivery, Out, Outgoing, Verdict},
@@ -183,6 +186,7 @@ impl Worker {
                 OrderCommand::PaymentCaptured(answer) => format!("captured {}", answer.amount),
                 OrderCommand::PaymentDeclined(answer) => format!("declined: {}", answer.reason),
                 OrderCommand::EffectFailed(_) => "failed".to_owned(),
+                OrderCommand::EffectDone(_) => "done".to_owned(),
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -378,31 +382,6 @@ async fn refunds_are_done_once_up_to_the_captured_amount() {
     facts.sort();
     assert_eq!(facts, ["CAPTURED", "gave back 400", "gave back 603"]);
     assert_eq!(worker.number("SELECT count(*) FROM payments.refunds WHERE state = 'REFUSED'").await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_that_never_works_needs_a_human_and_can_be_redriven() {
-    let database = Database::create().await;
-    let mut worker = Worker::start(&database).await;
-    let order = capture("SANDBOX_REFUND_FAILS", 700);
-    worker.batch(vec![order.clone().into(), void(&order)]).await;
-    assert_eq!(worker.answers(), ["declined: voided"]);
-    let order = capture("SANDBOX_REFUND_FAILS", 700);
-    worker.batch(vec![order.clone().into()]).await;
-    worker.batch(vec![void(&order)]).await;
-    worker.come_to_rest().await;
-    assert_eq!(worker.number("SELECT count(*) FROM payments.refunds WHERE state = 'FAILED'").await, 1);
-    assert_eq!(worker.number("SELECT refunding FROM payments.captures WHERE state = 'CAPTURED'").await, 700);
-    assert_eq!(worker.answers().last().map(String::as_str), Some("failed"));
-    // somebody mends the provider
-    sqlx::query("UPDATE sandbox.charges SET method = 'CREDIT_CARD'")
-        .execute(&mut worker.admin)
-        .await
-        .unwrap();
-    let undone = ids::undo_of(order.capture_id);
-    let resume = schemas::messages::ResumeEffect { order_id: order.order_id, effect_id: undone };
-    worker.batch(vec![resume.into()]).await;
-    assert_eq!(worker.facts().last().map(String::as_str), Some("gave back 700"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,10 @@
 
 use crate::{
     arrival::Arrival,
-    order::{FailedEffect, MAX_FAILED, MAX_REFUNDS, MAX_REFUSED_CANCELS, MAX_UNDONE, Order, Seen},
+    order::{
+        Action, ActionOutcome, ActionResult, FailedEffect, MAX_ACTIONS, MAX_FAILED, MAX_REFUNDS,
+        MAX_REFUSED_CANCELS, MAX_TOLD, MAX_UNDONE, Order, Seen,
+    },
     outcome::{Effect, Fact, Illegal, Outcome, Step},
     timeline,
 };
@@ -10,8 +13,8 @@ use schemas::{
     ids::{self, EffectId},
     messages::{
         CancelOrder, CapturePayment, EffectFailed, OrderState, OrderStatus, PaymentDeclined, RefundOrder,
-        RefundPayment, ReserveStock, SettleStock, Settlement, StockLine, StockRejected, SubmitOrder,
-        TimelineEntry, VoidCapture,
+        RefundPayment, ReserveStock, RetryEffect, RetryRefund, SettleStock, Settlement, StockLine,
+        StockRejected, SubmitOrder, TimelineEntry, VoidCapture,
     },
 };
 
@@ -51,7 +54,13 @@ impl Change {
             updated_at: arrival.now,
             timeline: Vec::with_capacity(3),
         };
-        let order = Order { public, capture: None, seen: Seen::default(), needs_human: Vec::new() };
+        let order = Order {
+            public,
+            capture: None,
+            seen: Seen::default(),
+            needs_human: Vec::new(),
+            actions: Vec::new(),
+        };
         Self { order, effects: Vec::with_capacity(3), arrival: *arrival }
     }
 
@@ -228,15 +237,72 @@ impl Change {
 
     /// Not public: it is people of ours who have to look.
     pub(crate) fn need_human(mut self, lost: &EffectFailed) -> Result<Outcome, Illegal> {
-        if self.order.needs_human.len() >= MAX_FAILED {
+        self.end_action(lost.effect_id, ActionOutcome::FailedAgain);
+        let (at, reason) = (self.arrival.now, words(&lost.reason));
+        let failed = FailedEffect { at, effect_id: lost.effect_id, reason };
+        let known = &mut self.order.needs_human;
+        if let Some(before) = known.iter_mut().find(|it| it.effect_id == lost.effect_id) {
+            *before = failed;
+        } else if known.len() < MAX_FAILED {
+            known.push(failed);
+        } else {
             return Ok(Outcome::Unrecorded);
         }
-        self.order.needs_human.push(FailedEffect {
+        self.told()
+    }
+
+    /// What failed for good is done after all: by an operator's action, or the provider had done it all the time.
+    pub(crate) fn mended(mut self, effect: EffectId) -> Result<Outcome, Illegal> {
+        self.end_action(effect, ActionOutcome::Done);
+        self.order.needs_human.retain(|it| it.effect_id != effect);
+        self.told()
+    }
+
+    fn told(mut self) -> Result<Outcome, Illegal> {
+        if self.order.seen.told.len() >= MAX_TOLD {
+            return Ok(Outcome::Unrecorded);
+        }
+        self.order.seen.told.push(self.arrival.message);
+        self.done()
+    }
+
+    /// An operator has an effect tried again that failed for good. It needs them until it is done.
+    pub(crate) fn retry(mut self, ask: &RetryEffect) -> Result<Outcome, Illegal> {
+        // of all effects only refunds can fail
+        self.effects.push(Effect::Retry(RetryRefund {
+            order_id: self.order.public.order_id,
+            refund_id: ask.effect_id,
+            action_id: ask.action_id,
+        }));
+        self.acted(ask, None)
+    }
+
+    pub(crate) fn refuse_retry(self, ask: &RetryEffect) -> Result<Outcome, Illegal> {
+        let result = ActionResult { at: self.arrival.now, outcome: ActionOutcome::Needless };
+        self.acted(ask, Some(result))
+    }
+
+    fn acted(mut self, ask: &RetryEffect, result: Option<ActionResult>) -> Result<Outcome, Illegal> {
+        if self.order.actions.len() >= MAX_ACTIONS {
+            return Ok(Outcome::Unrecorded);
+        }
+        self.order.actions.push(Action {
+            id: ask.action_id,
+            effect_id: ask.effect_id,
             at: self.arrival.now,
-            effect_id: lost.effect_id,
-            reason: words(&lost.reason),
+            by: words(&ask.requested_by),
+            why: ask.reason.as_deref().map(words),
+            result,
         });
         self.done()
+    }
+
+    fn end_action(&mut self, effect: EffectId, outcome: ActionOutcome) {
+        let at = self.arrival.now;
+        let open = |it: &&mut Action| it.effect_id == effect && it.result.is_none();
+        if let Some(action) = self.order.actions.iter_mut().find(open) {
+            action.result = Some(ActionResult { at, outcome });
+        }
     }
 
     /// The table's cells end here.

@@ -13,7 +13,8 @@ mod outcome;
 
 pub use arrival::Arrival;
 pub use order::{
-    FailedEffect, MAX_FAILED, MAX_REFUNDS, MAX_REFUSED_CANCELS, MAX_TIMELINE, MAX_UNDONE, Order, Seen,
+    Action, ActionOutcome, ActionResult, FailedEffect, MAX_ACTIONS, MAX_FAILED, MAX_REFUNDS,
+    MAX_REFUSED_CANCELS, MAX_TIMELINE, MAX_TOLD, MAX_UNDONE, Order, Seen,
 };
 pub use outcome::{Effect, Fact, Illegal, Outcome, Step};
 pub use table::step;

@@ -1,7 +1,9 @@
 //! What a step comes to.
 
 use crate::order::Order;
-use schemas::messages::{CapturePayment, OrderStatus, RefundPayment, ReserveStock, SettleStock, VoidCapture};
+use schemas::messages::{
+    CapturePayment, OrderStatus, RefundPayment, ReserveStock, RetryRefund, SettleStock, VoidCapture,
+};
 
 /// What became of an event. All of these are successes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub enum Effect {
     Void(VoidCapture),
     /// Of payments: give money back.
     Refund(RefundPayment),
+    /// Of payments: try a refund again that failed for good.
+    Retry(RetryRefund),
     /// To everybody: the order's new public state.
     Publish(Fact),
 }

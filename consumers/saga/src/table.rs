@@ -75,8 +75,13 @@ pub fn step(order: Option<&Order>, event: &Event, arrival: &Arrival) -> Result<O
         (Event::RefundOrder(ask), Confirmed) if (1..=order.refundable()).contains(&ask.amount) => change().refund(ask),
         (Event::RefundOrder(ask), _)                  => change().refuse_refund(ask),
 
-        (Event::EffectFailed(lost), _) if order.needs_human.iter().any(|it| it.effect_id == lost.effect_id)
+        (Event::EffectFailed(_) | Event::EffectDone(_), _) if order.seen.told.contains(&arrival.message)
                                                       => Ok(AlreadyApplied),
         (Event::EffectFailed(lost), _)                => change().need_human(lost),
+        (Event::EffectDone(done), _)                  => change().mended(done.effect_id),
+
+        (Event::RetryEffect(ask), _) if order.knows_action(ask.action_id) => Ok(AlreadyApplied),
+        (Event::RetryEffect(ask), _) if order.may_retry(ask.effect_id) => change().retry(ask),
+        (Event::RetryEffect(ask), _)                  => change().refuse_retry(ask),
     }
 }

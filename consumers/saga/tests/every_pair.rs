@@ -1,13 +1,13 @@
 //! Every event in every state, against one grid. A new event or state without its cells fails here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use saga::{Arrival, Effect, Fact, FailedEffect, Order, Outcome, step};
+use saga::{Action, Arrival, Effect, Fact, FailedEffect, Order, Outcome, step};
 use schemas::{
     ids::{self, EffectId, MessageId, OrderId, ProductId},
     messages::{
-        BodyHash, CancelOrder, DeadlinePassed, EffectFailed, OrderCommand, OrderState, OrderStatus,
-        PaymentCaptured, PaymentDeclined, PricedLine, RefundOrder, Settlement, StockRejected, StockReserved,
-        SubmitOrder,
+        BodyHash, CancelOrder, DeadlinePassed, EffectDone, EffectFailed, OrderCommand, OrderState,
+        OrderStatus, PaymentCaptured, PaymentDeclined, PricedLine, RefundOrder, RetryEffect, Settlement,
+        StockRejected, StockReserved, SubmitOrder,
     },
     money::Currency,
     time::Timestamp,
@@ -22,6 +22,9 @@ const REFUND: EffectId = EffectId(Uuid::from_u128(5));
 const REFUND_SEEN: EffectId = EffectId(Uuid::from_u128(6));
 const FAILED: EffectId = EffectId(Uuid::from_u128(7));
 const FAILED_SEEN: EffectId = EffectId(Uuid::from_u128(8));
+const TRIED_AGAIN: EffectId = EffectId(Uuid::from_u128(11));
+const ACTION: Uuid = Uuid::from_u128(12);
+const ACTION_SEEN: Uuid = Uuid::from_u128(13);
 const MESSAGE: MessageId = MessageId(Uuid::from_u128(9));
 const MESSAGE_SEEN: MessageId = MessageId(Uuid::from_u128(10));
 const TOTAL: i64 = 1_000;
@@ -54,7 +57,15 @@ refund, nothing          | !                | . (public)         | . (public)   
 refund, less than none   | !                | . (public)         | . (public)              | . (public)            | . (public)            | . (public)            | . (public)
 refund, seen before      | !                | =                  | =                       | =                     | =                     | =                     | =
 effect failed            | !                | .                  | .                       | .                     | .                     | .                     | .
-effect failed, seen      | !                | =                  | =                       | =                     | =                     | =                     | =
+effect failed, told before | !                | =                  | =                       | =                     | =                     | =                     | =
+effect failed, anew      | !                | .                  | .                       | .                     | .                     | .                     | .
+effect done              | !                | .                  | .                       | .                     | .                     | .                     | .
+effect done, told before | !                | =                  | =                       | =                     | =                     | =                     | =
+effect done, not failed  | !                | .                  | .                       | .                     | .                     | .                     | .
+retry                    | !                | . retry            | . retry                 | . retry               | . retry               | . retry               | . retry
+retry, not failed        | !                | .                  | .                       | .                     | .                     | .                     | .
+retry, action seen       | !                | =                  | =                       | =                     | =                     | =                     | =
+retry, under way         | !                | .                  | .                       | .                     | .                     | .                     | .
 ";
 
 fn own() -> EffectId {
@@ -98,6 +109,15 @@ fn failed(effect_id: EffectId) -> OrderCommand {
     EffectFailed { order_id: ORDER, effect_id, reason: "gone".to_owned() }.into()
 }
 
+fn done(effect_id: EffectId) -> OrderCommand {
+    EffectDone { order_id: ORDER, effect_id }.into()
+}
+
+fn retry(effect_id: EffectId, action_id: Uuid) -> OrderCommand {
+    let requested_by = "operator".to_owned();
+    RetryEffect { order_id: ORDER, effect_id, action_id, requested_by, reason: None }.into()
+}
+
 /// Every event, in each form that the table tells apart, and the message that brings it.
 fn events() -> Vec<(&'static str, OrderCommand, MessageId)> {
     let later = Timestamp(NOW.0 + 60_000);
@@ -127,7 +147,15 @@ fn events() -> Vec<(&'static str, OrderCommand, MessageId)> {
         ("refund, less than none", refund(REFUND, -1)),
         ("refund, seen before", refund(REFUND_SEEN, 1)),
         ("effect failed", failed(FAILED)),
-        ("effect failed, seen", failed(FAILED_SEEN)),
+        ("effect failed, told before", failed(FAILED_SEEN)),
+        ("effect failed, anew", failed(FAILED_SEEN)),
+        ("effect done", done(FAILED_SEEN)),
+        ("effect done, told before", done(FAILED_SEEN)),
+        ("effect done, not failed", done(FAILED)),
+        ("retry", retry(FAILED_SEEN, ACTION)),
+        ("retry, not failed", retry(FAILED, ACTION)),
+        ("retry, action seen", retry(FAILED_SEEN, ACTION_SEEN)),
+        ("retry, under way", retry(TRIED_AGAIN, ACTION)),
     ]
     .into_iter()
     .map(|(name, event)| (name, event, if name.contains("before") { MESSAGE_SEEN } else { MESSAGE }))
@@ -164,12 +192,20 @@ fn order(status: OrderStatus) -> Order {
         updated_at: submit.accepted_at,
         timeline: Vec::new(),
     };
-    let failed = FailedEffect { at: NOW, effect_id: FAILED_SEEN, reason: "gone".to_owned() };
+    let failed = |effect_id| FailedEffect { at: NOW, effect_id, reason: "gone".to_owned() };
+    let (by, why, result) = ("operator".to_owned(), None, None);
+    let action = Action { id: ACTION_SEEN, effect_id: TRIED_AGAIN, at: NOW, by, why, result };
     Order {
         public,
         capture: (status != OrderStatus::Pending).then(own),
-        seen: saga::Seen { cancels: vec![MESSAGE_SEEN], refunds: vec![REFUND_SEEN], undone: vec![UNDONE] },
-        needs_human: vec![failed],
+        seen: saga::Seen {
+            cancels: vec![MESSAGE_SEEN],
+            refunds: vec![REFUND_SEEN],
+            undone: vec![UNDONE],
+            told: vec![MESSAGE_SEEN],
+        },
+        needs_human: vec![failed(FAILED_SEEN), failed(TRIED_AGAIN)],
+        actions: vec![action],
     }
 }
 
@@ -226,6 +262,10 @@ fn effect_name(effect: &Effect) -> Option<&'static str> {
             assert_eq!((refund.capture_id, refund.refund_id), (own(), REFUND));
             "refund"
         }
+        Effect::Retry(retry) => {
+            assert_eq!((retry.refund_id, retry.action_id), (FAILED_SEEN, ACTION));
+            "retry"
+        }
         Effect::Publish(_) => return None,
     })
 }
@@ -254,7 +294,7 @@ fn every_event_in_every_state_does_what_the_grid_says() {
 /// Without a wildcard: a new command does not compile until it is thought of here.
 #[test]
 fn every_command_there_is_has_lines_in_the_grid() {
-    let (mut met, all) = (Vec::new(), 9);
+    let (mut met, all) = (Vec::new(), 11);
     for (_, event, _) in events() {
         met.push(match event {
             OrderCommand::SubmitOrder(_) => 0,
@@ -266,9 +306,38 @@ fn every_command_there_is_has_lines_in_the_grid() {
             OrderCommand::PaymentCaptured(_) => 6,
             OrderCommand::PaymentDeclined(_) => 7,
             OrderCommand::EffectFailed(_) => 8,
+            OrderCommand::RetryEffect(_) => 9,
+            OrderCommand::EffectDone(_) => 10,
         });
     }
     met.sort_unstable();
     met.dedup();
     assert_eq!(met, (0..all).collect::<Vec<_>>());
+}
+
+/// Case 44: from the failure to its end, through two tries.
+#[test]
+fn what_failed_for_good_needs_a_human_until_it_is_done_and_every_action_says_what_came_of_it() {
+    let mut now = order(OrderStatus::Cancelled);
+    (now.needs_human, now.actions) = (Vec::new(), Vec::new());
+    let mut message = 100;
+    let mut take = |event: OrderCommand| {
+        message += 1;
+        if let Ok(Outcome::Step(step)) =
+            step(Some(&now), &event, &arrival(MessageId(Uuid::from_u128(message))))
+        {
+            now = step.order;
+        }
+        let results = now.actions.iter().map(|it| it.result.map(|result| result.outcome)).collect();
+        (now.needs_human.len(), results)
+    };
+    use saga::ActionOutcome::{Done, FailedAgain, Needless};
+    let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+    assert_eq!(take(failed(FAILED)), (1, vec![]));
+    assert_eq!(take(retry(FAILED, first)), (1, vec![None]));
+    assert_eq!(take(retry(FAILED, second)), (1, vec![None, Some(Needless)]), "one try at a time");
+    assert_eq!(take(failed(FAILED)), (1, vec![Some(FailedAgain), Some(Needless)]));
+    assert_eq!(take(retry(FAILED, second)), (1, vec![Some(FailedAgain), Some(Needless)]), "done once");
+    assert_eq!(take(retry(FAILED, third)), (1, vec![Some(FailedAgain), Some(Needless), None]));
+    assert_eq!(take(done(FAILED)), (0, vec![Some(FailedAgain), Some(Needless), Some(Done)]));
 }

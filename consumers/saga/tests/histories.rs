@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use proptest::prelude::*;
-use saga::{Arrival, Effect, MAX_REFUNDS, MAX_TIMELINE, Order, Outcome, step};
+use saga::{ActionOutcome, Arrival, Effect, MAX_REFUNDS, MAX_TIMELINE, Order, Outcome, step};
 use schemas::{
     ids::{self, EffectId, MessageId, OrderId, ProductId},
     messages::{
-        BodyHash, CancelOrder, DeadlinePassed, EffectFailed, OrderCommand, OrderStatus, PaymentCaptured,
-        PaymentDeclined, PricedLine, RefundOrder, StockRejected, StockReserved, SubmitOrder,
+        BodyHash, CancelOrder, DeadlinePassed, EffectDone, EffectFailed, OrderCommand, OrderStatus,
+        PaymentCaptured, PaymentDeclined, PricedLine, RefundOrder, RetryEffect, StockRejected, StockReserved,
+        SubmitOrder,
     },
     money::Currency,
     time::Timestamp,
@@ -80,13 +81,18 @@ fn command(order: u128, pick: u8, capture: u128, amount: i64) -> OrderCommand {
             let (requested_by, reason) = ("issuer\nop".to_owned(), "broken".to_owned());
             RefundOrder { order_id: id, refund_id, amount: amount - 20, requested_by, reason }.into()
         }
+        33 => EffectDone { order_id: id, effect_id: capture_id }.into(),
+        34..=35 => {
+            let (action_id, requested_by) = (Uuid::from_u128(amount.unsigned_abs().into()), "op".to_owned());
+            RetryEffect { order_id: id, effect_id: capture_id, action_id, requested_by, reason: None }.into()
+        }
         _ => EffectFailed { order_id: id, effect_id: capture_id, reason: "gone".to_owned() }.into(),
     }
 }
 
 /// Events of three orders, mixed; every fourth is one of the earlier events of the history again.
 fn history() -> impl Strategy<Value = Vec<Sent>> {
-    let one = (1..=3u128, 0..33u8, 0..CAPTURES, 0..400i64, any::<prop::sample::Index>(), 0..4u8);
+    let one = (1..=3u128, 0..36u8, 0..CAPTURES, 0..400i64, any::<prop::sample::Index>(), 0..4u8);
     prop::collection::vec(one, 1..120).prop_map(|picks| {
         let mut sent: Vec<Sent> = Vec::new();
         for (at, (order, pick, capture, amount, earlier, again)) in picks.into_iter().enumerate() {
@@ -113,6 +119,8 @@ fn order_of(command: &OrderCommand) -> OrderId {
         OrderCommand::PaymentCaptured(it) => it.order_id,
         OrderCommand::PaymentDeclined(it) => it.order_id,
         OrderCommand::EffectFailed(it) => it.order_id,
+        OrderCommand::RetryEffect(it) => it.order_id,
+        OrderCommand::EffectDone(it) => it.order_id,
     }
 }
 
@@ -195,6 +203,13 @@ fn check_end(world: &World, id: OrderId, order: &Order) {
         })
         .sum();
     assert_eq!(refunds, order.public.refunded, "what operators give back is asked for, once");
+    let retried: Vec<_> = world.asked[&id]
+        .iter()
+        .filter_map(|effect| if let Effect::Retry(retry) = effect { Some(retry.action_id) } else { None })
+        .collect();
+    let needless = |it: &&saga::Action| it.result.is_none_or(|it| it.outcome != ActionOutcome::Needless);
+    let acted: Vec<_> = order.actions.iter().filter(needless).map(|it| it.id).collect();
+    assert_eq!(retried, acted, "what is tried again is an action on record, each once");
 }
 
 proptest! {

@@ -7,8 +7,8 @@ use schemas::{
     envelope::Envelope,
     ids::{self, EffectId, MessageId, OrderId, ProductId},
     messages::{
-        BodyHash, CancelOrder, DeadlinePassed, EffectFailed, OrderCommand, PaymentCaptured, PaymentDeclined,
-        PricedLine, RefundOrder, StockRejected, StockReserved, SubmitOrder,
+        BodyHash, CancelOrder, DeadlinePassed, EffectDone, EffectFailed, OrderCommand, PaymentCaptured,
+        PaymentDeclined, PricedLine, RefundOrder, RetryEffect, StockRejected, StockReserved, SubmitOrder,
     },
     money::Currency,
     time::Timestamp,
@@ -102,6 +102,21 @@ pub(crate) fn refund(n: u128, refund: u128, amount: i64) -> OrderCommand {
 pub(crate) fn failed(n: u128) -> OrderCommand {
     let reason = "nobody knows this product".to_owned();
     EffectFailed { order_id: order_id(n), effect_id: ids::undo_of(capture_id(n)), reason }.into()
+}
+
+pub(crate) fn done(n: u128) -> OrderCommand {
+    EffectDone { order_id: order_id(n), effect_id: ids::undo_of(capture_id(n)) }.into()
+}
+
+pub(crate) fn retry(n: u128, action: u128) -> OrderCommand {
+    RetryEffect {
+        order_id: order_id(n),
+        effect_id: ids::undo_of(capture_id(n)),
+        action_id: Uuid::from_u128(action),
+        requested_by: "amina".to_owned(),
+        reason: Some("the bank answers again".to_owned()),
+    }
+    .into()
 }
 
 /// The record that brings `command` about order `n`; `offset` is also what its message id is made of.

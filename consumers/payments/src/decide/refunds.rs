@@ -9,7 +9,10 @@ use crate::{
     tally::Count,
 };
 use harness::record::{Rejection, Verdict};
-use schemas::{ids, messages::RefundPayment};
+use schemas::{
+    ids,
+    messages::{RefundPayment, RetryRefund},
+};
 
 impl Step<'_> {
     pub(super) fn refund(&mut self, command: &RefundPayment) -> Result<Verdict, Rejection> {
@@ -61,6 +64,22 @@ impl Step<'_> {
         }
     }
 
+    /// An operator wants what failed for good to be tried again.
+    pub(super) fn retry(&mut self, command: &RetryRefund) -> Result<Verdict, Rejection> {
+        let (mut refund, capture) = self.refund_of(command.order_id, command.refund_id)?;
+        if refund.try_again(command.action_id) && refund.state == RefundState::Calling {
+            // it failed in this very batch: called from the next one on
+            self.defer(refund.id, refund.order_id, 0);
+            self.changes.refund = Some(refund);
+            return Ok(Verdict::Executed);
+        }
+        if refund.state == RefundState::Refunded {
+            // a notice was quicker than the operator
+            self.changes.says.push(say::done(&refund)?);
+        }
+        self.refund_again(refund, capture)
+    }
+
     /// Not called in this batch: its capture was not captured yet when the calls were planned.
     fn begin_refund(&mut self, mut refund: Refund, mut capture: Capture) -> Result<Verdict, Rejection> {
         if matches!(capture.state, CaptureState::Waiting | CaptureState::Calling) {
@@ -88,8 +107,7 @@ impl Step<'_> {
         match answer {
             Answer::Approved { reference } => return self.refunded(refund, capture, reference),
             Answer::Declined { reason } => {
-                refund.keys_spent = refund.keys_spent.saturating_add(1);
-                return self.failed(refund, reason);
+                return self.key_refused(refund, reason);
             }
             Answer::Unknown { why } => {
                 refund.attempts = refund.attempts.saturating_add(1);
@@ -108,7 +126,7 @@ impl Step<'_> {
         Ok(Verdict::Executed)
     }
 
-    fn refunded(
+    pub(super) fn refunded(
         &mut self,
         mut refund: Refund,
         mut capture: Capture,
@@ -121,6 +139,9 @@ impl Step<'_> {
         refund.reference = Some(reference);
         refund.reason = None;
         self.changes.says.push(say::refund_settled(&refund, &capture, amount, self.now)?);
+        if refund.failures > 0 {
+            self.changes.says.push(say::done(&refund)?);
+        }
         self.refund_settled(&mut refund, "refunded");
         self.changes.refund = Some(refund);
         self.changes.capture = Some(capture);
@@ -131,6 +152,11 @@ impl Step<'_> {
         refund.state = RefundState::Refused;
         let reason = format!("more than the {} left of the capture", capture.left());
         self.needs_human(refund, reason, "refused")
+    }
+
+    /// A definite refusal.
+    pub(super) fn key_refused(&mut self, refund: Refund, reason: String) -> Result<Verdict, Rejection> {
+        self.failed(refund.with_key_spent(), reason)
     }
 
     fn failed(&mut self, mut refund: Refund, reason: String) -> Result<Verdict, Rejection> {
@@ -144,6 +170,7 @@ impl Step<'_> {
         reason: String,
         outcome: &'static str,
     ) -> Result<Verdict, Rejection> {
+        refund.failures = refund.failures.saturating_add(1);
         self.changes.says.push(say::failed(&refund, &reason)?);
         self.changes.counts.push(Count::NeedsHuman(refund.order_id, refund.id, reason.clone()));
         refund.reason = Some(reason);

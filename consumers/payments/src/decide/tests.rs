@@ -1,11 +1,13 @@
 //! Every state of a capture or refund against every command, and what is said.
 
+mod notices;
+
 use super::*;
 use crate::{books::RefundState, calls::Heard, plan};
 use schemas::{
     envelope::Envelope,
     ids::MessageId,
-    messages::{OrderCommand, PaymentEvent, RefundPayment, ResumeEffect},
+    messages::{OrderCommand, PaymentEvent, RefundPayment, ResumeEffect, RetryRefund},
     money::{Currency, Money},
     topics::Topic,
 };
@@ -115,6 +117,7 @@ fn in_words(outgoing: &Outgoing) -> String {
             OrderCommand::PaymentCaptured(answer) => format!("captured {}", answer.amount),
             OrderCommand::PaymentDeclined(answer) => format!("declined: {}", answer.reason),
             OrderCommand::EffectFailed(answer) => format!("failed: {}", answer.reason),
+            OrderCommand::EffectDone(_) => "done".to_owned(),
             other => panic!("{other:?}"),
         },
         Topic::PaymentEvents => match PaymentEvent::decode(&outgoing.payload).unwrap() {
@@ -255,10 +258,12 @@ fn a_redriven_refund_has_all_its_attempts_again() {
     assert!(refund.set_aside(&mut capture));
     refund = Refund { state: RefundState::Failed, attempts: 12, settled_at: Some(NOW), ..refund };
     let mut books = Books::of(vec![capture], vec![refund]);
-    // only a resume redrives: that the void comes again is no reason
+    // only an operator's action does: that the void comes again, or a reminder, is no reason
     let retry = Retry::default();
-    assert_eq!(plan::plan(&mut books, &[delivery(void()), delivery(undo())], NOW, &retry), []);
-    assert_eq!(plan::plan(&mut books, &[delivery(resume(undone))], NOW, &retry).len(), 1);
+    let again = [delivery(void()), delivery(undo()), delivery(resume(undone))];
+    assert_eq!(plan::plan(&mut books, &again, NOW, &retry), []);
+    let action = RetryRefund { order_id: ORDER, refund_id: undone, action_id: Uuid::from_u128(1) };
+    assert_eq!(plan::plan(&mut books, &[delivery(action)], NOW, &retry).len(), 1);
     let refund = books.refund(undone).unwrap();
     assert_eq!((refund.state, refund.attempts, refund.settled_at), (RefundState::Calling, 0, None));
     assert!(books.changed_captures().is_empty(), "it was set aside all the time");

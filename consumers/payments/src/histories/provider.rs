@@ -5,7 +5,11 @@ use crate::{
     plan::{Ask, First, Intent},
     provider::{CaptureRequest, RefundRequest},
 };
-use schemas::ids::EffectId;
+use schemas::{
+    ids::{EffectId, OrderId},
+    messages::{NoticeKind, ProviderNotice},
+    money::Money,
+};
 use std::collections::BTreeMap;
 
 /// How the provider treats one capture and its refunds.
@@ -21,6 +25,10 @@ pub(super) struct Script {
     pub(super) refund_refuses: bool,
     /// A refund never works.
     pub(super) refund_never: bool,
+    /// What was declined is taken later all the same; only a notice tells.
+    pub(super) taken_late: bool,
+    /// The first refund that is done is taken back later; only a notice tells.
+    pub(super) refund_bounces: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -30,6 +38,15 @@ pub(super) struct Entry {
     pub(super) moved: u32,
     pub(super) amount: i64,
     pub(super) declined: bool,
+    /// It was declined, and moved afterwards.
+    moved_late: bool,
+}
+
+impl Entry {
+    /// Whether it moved after it was declined.
+    pub(super) fn is_late(&self) -> bool {
+        self.moved_late
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +57,10 @@ pub(super) struct Provider {
     pub(super) refunds: BTreeMap<EffectId, (EffectId, Entry)>,
     /// Answers nobody.
     pub(super) is_down: bool,
+    /// What it tells by itself, each once, for the world to deliver late, in any order, and again and again.
+    pub(super) notices: Vec<ProviderNotice>,
+    /// Refunds that will be taken back.
+    pub(super) bounced: Vec<(EffectId, ProviderNotice)>,
 }
 
 impl Provider {
@@ -51,12 +72,69 @@ impl Provider {
         match &intent.ask {
             Ask::Capture { request, first } => match self.look(self.find_charge(request.key), *first) {
                 Some(answer) => answer,
-                None => self.capture(request),
+                None => {
+                    let before = self.find_charge(request.key);
+                    let answer = self.capture(request);
+                    let after = self.find_charge(request.key);
+                    if before != after {
+                        self.tell_of_charge(request, after);
+                    }
+                    answer
+                }
             },
             Ask::Refund { request, first } => match self.look(self.find_refund(request.key), *first) {
                 Some(answer) => answer,
-                None => self.refund(request),
+                None => {
+                    let before = self.find_refund(request.key);
+                    let answer = self.refund(request);
+                    let after = self.find_refund(request.key);
+                    if before != after {
+                        self.tell_of_refund(request, after);
+                    }
+                    answer
+                }
             },
+        }
+    }
+
+    fn tell_of_charge(&mut self, request: &CaptureRequest, now: Option<Answer>) {
+        let notice = |kind| notice(kind, request.order_id, request.key, request.key, request.amount);
+        let is_taken = matches!(now, Some(Answer::Approved { .. }));
+        self.notices.push(notice(if is_taken { NoticeKind::Captured } else { NoticeKind::CaptureFailed }));
+        let taken_late = self.scripts.get(&request.key).is_some_and(|script| script.taken_late);
+        if !is_taken && taken_late {
+            let entry = self.charges.entry(request.key).or_default();
+            (entry.moved, entry.moved_late) = (1, true);
+            self.notices.push(notice(NoticeKind::Captured));
+        }
+    }
+
+    fn tell_of_refund(&mut self, request: &RefundRequest, now: Option<Answer>) {
+        let notice = |kind| notice(kind, request.order_id, request.capture, request.key, request.amount);
+        let is_done = matches!(now, Some(Answer::Approved { .. }));
+        self.notices.push(notice(if is_done { NoticeKind::Refunded } else { NoticeKind::RefundFailed }));
+        let script = self.scripts.get_mut(&request.capture);
+        if let Some(script) = script.filter(|script| is_done && script.refund_bounces) {
+            script.refund_bounces = false;
+            self.bounced.push((request.key, notice(NoticeKind::RefundFailed)));
+        }
+    }
+
+    /// The bank of the payer sends money back; the provider tells of it.
+    pub(super) fn bounce(&mut self) {
+        for (key, notice) in std::mem::take(&mut self.bounced) {
+            if let Some((_, entry)) = self.refunds.get_mut(&key) {
+                (entry.moved, entry.declined) = (0, true);
+            }
+            self.notices.push(notice);
+        }
+    }
+
+    /// Money is taken under our metadata, and nobody of ours has asked.
+    pub(super) fn take_unasked(&mut self, order: OrderId, capture: EffectId, amount: Money) {
+        let entry = Entry { calls: 1, moved: 1, amount: amount.amount, ..Entry::default() };
+        if self.charges.insert(capture, entry).is_none() {
+            self.notices.push(notice(NoticeKind::Captured, order, capture, capture, amount));
         }
     }
 
@@ -90,7 +168,7 @@ impl Provider {
         if entry.calls <= script.unknowns {
             return Answer::unknown("503");
         }
-        entry.declined = entry.moved == 0;
+        entry.declined = entry.moved == 0 || entry.moved_late;
         known(entry).unwrap()
     }
 
@@ -129,6 +207,7 @@ impl Provider {
         for script in self.scripts.values_mut() {
             script.refund_never = false;
             script.refund_unknowns = 0;
+            script.refund_bounces = false;
         }
     }
 
@@ -141,9 +220,30 @@ impl Provider {
     }
 }
 
+fn notice(
+    kind: NoticeKind,
+    order_id: OrderId,
+    capture_id: EffectId,
+    key: EffectId,
+    amount: Money,
+) -> ProviderNotice {
+    ProviderNotice {
+        order_id,
+        event_id: format!("evt {kind:?} {key}"),
+        kind,
+        capture_id,
+        key,
+        amount: amount.amount,
+        currency: amount.currency,
+        reference: "model".to_owned(),
+        reason: None,
+    }
+}
+
+/// A key is answered the same for ever: what was declined and then taken late is a matter of notices.
 fn known(entry: &Entry) -> Option<Answer> {
-    if entry.moved > 0 {
+    if entry.moved > 0 && !entry.moved_late {
         return Some(Answer::Approved { reference: "model".to_owned() });
     }
-    entry.declined.then(|| Answer::Declined { reason: "no".to_owned() })
+    (entry.declined || entry.moved_late).then(|| Answer::Declined { reason: "no".to_owned() })
 }

@@ -76,7 +76,7 @@ impl Tables for OrdersTables {
                 return Err(Violation::new("one order per key", format!("{id} is inserted twice")));
             }
         }
-        for Changed { loaded_version, order } in changed {
+        for Changed { loaded_version, order, .. } in changed {
             let id = order.public.order_id;
             let Some((_, row)) = self.orders.get_mut(&id) else {
                 return Err(Violation::new("batch", format!("{id} is updated and not there")));
