@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // it sees the system from outside, as its clients do
     ("loadtest", &["schemas", "chassis"]),
     ("auditor", &["schemas", "chassis"]),
+    ("chaos", &["schemas", "chassis", "replay"]),
     // the pure parts of both sides
     (
         "simulator",
@@ -65,6 +66,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "auditor",
             "mambogo",
             "testbed",
+            "chaos",
         ],
     ),
     (

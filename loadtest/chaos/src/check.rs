@@ -1,0 +1,137 @@
+//! What has to hold once the load has stopped: every check of a phase, in the order in which the answers come to rest.
+
+use crate::{
+    Failure,
+    buyer::{Life, is_end},
+    instance::Instance,
+    log::follow,
+    store,
+    trail::Trail,
+    verdict::{Findings, Invariant},
+};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Longest time in which everything under way comes to rest after the last client has seen its end.
+const TO_REST: Duration = Duration::from_secs(90);
+/// Lines of one kind that are printed; more are counted.
+const LINES: usize = 20;
+/// Where the books can be looked at.
+const LOOK: &str = "mambogo replay --topic all --key ORDER shows its trace";
+
+/// Waits until nothing is under way; what still is, or is not in order, by then is a violation.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn come_to_rest(instance: &Instance, findings: &Findings) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    loop {
+        // a moment without sessions, right after a fault, is no failure yet
+        let seen = look(instance).await;
+        match seen {
+            Ok((left, wrong)) if left.is_empty() && wrong.is_empty() => return Ok(begun.elapsed()),
+            Ok((left, wrong)) if begun.elapsed() > TO_REST => {
+                report(findings, Invariant::Settled, left);
+                report(findings, Invariant::Books, wrong);
+                return Ok(begun.elapsed());
+            }
+            Err(error) if begun.elapsed() > TO_REST => return Err(error),
+            _ => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+    }
+}
+
+async fn look(instance: &Instance) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let left = store::left_behind(instance).await?;
+    // the books are read only when nothing is under way: they cost a walk over all orders
+    let wrong = if left.is_empty() { store::violations(instance).await? } else { Vec::new() };
+    Ok((left, wrong))
+}
+
+fn report(findings: &Findings, invariant: Invariant, lines: Vec<String>) {
+    let count = lines.len();
+    lines.into_iter().take(LINES).for_each(|line| findings.add(invariant, format!("{line}; {LOOK}")));
+    if count > LINES {
+        findings.add(invariant, format!("and {} more of the kind", count - LINES));
+    }
+}
+
+/// Each accepted order as the table has it: there, at its end, and as its client read it.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn against_the_table(
+    instance: &Instance,
+    lives: &[Life],
+    findings: &Findings,
+) -> Result<(), Failure> {
+    let ids: Vec<&str> = lives.iter().filter_map(|life| life.id.as_deref()).collect();
+    let known = store::orders(instance, &ids).await?;
+    for life in lives {
+        let Some(id) = life.id.as_deref() else { continue };
+        match known.get(id) {
+            None => {
+                findings.add(Invariant::Settled, format!("order {id}, key {}: a 202 and no row", life.key))
+            }
+            Some((status, version)) => {
+                if !is_end(status) {
+                    findings.add(Invariant::Settled, format!("order {id} stands at {status}; {LOOK}"));
+                }
+                if is_end(&life.status) && (*status != life.status || *version < life.version) {
+                    let read = format!("read as {} ({})", life.status, life.version);
+                    findings.add(Invariant::Reads, format!("order {id} is {status} ({version}), {read}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the log on from `trail`, or anew, and holds it against what clients were told.
+///
+/// # Errors
+/// When the brokers do not answer.
+pub(crate) async fn against_the_log(
+    instance: &Instance,
+    lives: &[Life],
+    since: Option<Duration>,
+    trail: Trail,
+    findings: &Arc<Findings>,
+) -> Result<Trail, Failure> {
+    let trail = follow(instance.setting("KAFKA_BROKERS")?, since, trail, Arc::clone(findings)).await?;
+    trail.at_rest(findings);
+    let mut keys: HashMap<&str, &str> = HashMap::new();
+    for life in lives {
+        let Some(id) = life.id.as_deref() else { continue };
+        if !trail.has_submit(id) {
+            findings.add(
+                Invariant::OnLog,
+                format!("order {id}, key {}: a 202, and no submit on the log", life.key),
+            );
+        }
+        if let Some(other) = keys.insert(id, &life.key) {
+            findings.add(
+                Invariant::Once,
+                format!("order {id} is the answer to key {other} and to key {}", life.key),
+            );
+        }
+        match trail.order(id) {
+            Some((status, version)) if is_end(status) && version >= life.version => {
+                if is_end(&life.status) && status != life.status {
+                    let what =
+                        format!("order {id}: the last event says {status}, its client read {}", life.status);
+                    findings.add(Invariant::Reads, what);
+                }
+            }
+            last => {
+                let what =
+                    format!("order {id}: its last event is {last:?}, its client read {}", life.version);
+                findings.add(Invariant::Settled, what);
+            }
+        }
+    }
+    Ok(trail)
+}

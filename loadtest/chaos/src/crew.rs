@@ -1,0 +1,262 @@
+//! The processes of ours that are broken: gateways, workers and relays of the program under test. Each keeps its ports
+//! over its lives, so that clients find a gateway again.
+
+use crate::{
+    Failure,
+    instance::Instance,
+    running::{Running, Signal},
+};
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Ports are looked for from here: below those that the system hands out, so none is taken while its process is away.
+const FIRST_PORT: u16 = 18_100;
+/// A start, migrations behind it, on a machine that is busy.
+const TO_START: Duration = Duration::from_secs(90);
+
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// `mambogo serve`
+    Gateway,
+    /// `mambogo work`
+    Worker,
+    /// `mambogo relay`
+    Relay,
+}
+
+impl Role {
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Gateway => "serve",
+            Self::Worker => "work",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// A process's place: it may be empty.
+#[derive(Debug)]
+struct Seat {
+    role: Role,
+    name: String,
+    settings: Vec<(String, String)>,
+    gateway: u16,
+    management: u16,
+    child: Option<Child>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    instance: Instance,
+    bin: PathBuf,
+    settings: BTreeMap<String, String>,
+    seats: Vec<Seat>,
+    next_port: u16,
+}
+
+impl Crew {
+    /// Nobody yet. `settings` come on top of the instance's.
+    pub(crate) fn new(instance: &Instance, bin: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut all = instance.settings().clone();
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        Self {
+            instance: instance.clone(),
+            bin: bin.to_owned(),
+            settings: all,
+            seats: Vec::new(),
+            next_port: FIRST_PORT,
+        }
+    }
+
+    /// Runs a command of the program to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// When it failed, with what it said.
+    pub(crate) async fn tool(&self, words: &[&str]) -> Result<String, Failure> {
+        let done = tokio::process::Command::new(&self.bin)
+            .args(words)
+            .env_clear()
+            .envs(&self.settings)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        if done.status.success() {
+            Ok(String::from_utf8(done.stdout)?)
+        } else {
+            Err(format!("mambogo {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr)).into())
+        }
+    }
+
+    /// Seats one more of that role, not started, with settings of its own. Returns its number.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub(crate) fn seat(&mut self, role: Role, settings: &[(&str, &str)]) -> Result<usize, Failure> {
+        let of_role = self.seats.iter().filter(|seat| seat.role == role).count();
+        let seat = Seat {
+            role,
+            name: format!("mambogo-{}-{}", role.argument(), of_role + 1),
+            settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            gateway: self.free_port()?,
+            management: self.free_port()?,
+            child: None,
+        };
+        self.seats.push(seat);
+        Ok(self.seats.len() - 1)
+    }
+
+    /// The numbers of all of that role.
+    pub(crate) fn of(&self, role: Role) -> Vec<usize> {
+        self.seats.iter().enumerate().filter(|(_, seat)| seat.role == role).map(|(n, _)| n).collect()
+    }
+
+    /// The names of all.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.seats.iter().map(|seat| seat.name.clone()).collect()
+    }
+
+    /// Where clients call.
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        let gateways = self.seats.iter().filter(|seat| seat.role == Role::Gateway);
+        gateways.map(|seat| format!("http://127.0.0.1:{}", seat.gateway)).collect()
+    }
+
+    /// The name of its log and pid file.
+    pub(crate) fn name(&self, seat: usize) -> Result<&str, Failure> {
+        Ok(&self.at(seat)?.name)
+    }
+
+    /// Starts it, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(&mut self, number: usize) -> Result<(), Failure> {
+        let seat = self.seats.get_mut(number).ok_or("no such seat")?;
+        let log = OpenOptions::new().create(true).append(true).open(self.instance.log(&seat.name))?;
+        // a group of its own: Ctrl-C is for the runner, which puts things in order
+        let child = std::os::unix::process::CommandExt::process_group(&mut Command::new("bash"), 0)
+            .arg(self.instance.become_script())
+            .arg(self.instance.pid_file(&seat.name))
+            .arg(&self.bin)
+            .arg(seat.role.argument())
+            .env_clear()
+            .envs(&self.settings)
+            .env("GATEWAY_ADDR", format!("127.0.0.1:{}", seat.gateway))
+            .env("MANAGEMENT_ADDR", format!("127.0.0.1:{}", seat.management))
+            .envs(seat.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        seat.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it says that it can do its work.
+    ///
+    /// # Errors
+    /// When it ended, or does not say so within 90 s.
+    pub(crate) async fn is_ready(&mut self, number: usize) -> Result<(), Failure> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let (name, log) = (self.at(number)?.name.clone(), self.instance.log(&self.at(number)?.name));
+            let seat = self.seats.get_mut(number).ok_or("no such seat")?;
+            if let Some(status) = seat.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                return Err(format!("{name} ended by itself ({status}); {} says why", log.display()).into());
+            }
+            let url = format!("http://127.0.0.1:{}/health/ready", seat.management);
+            if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if begun.elapsed() > TO_START {
+                return Err(format!("{name} was not ready within {TO_START:?}; {}", log.display()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// kill -9.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub(crate) fn kill(&mut self, number: usize) -> Result<(), Failure> {
+        let seat = self.seats.get_mut(number).ok_or("no such seat")?;
+        let mut child = seat.child.take().ok_or_else(|| format!("{} does not run", seat.name))?;
+        if let Some(status) = child.try_wait()? {
+            return Err(format!("{} had ended by itself ({status})", seat.name).into());
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for its end; kill -9 after 20 s, which is an error.
+    ///
+    /// # Errors
+    /// When it does not run, or does not stop.
+    pub(crate) async fn stop(&mut self, number: usize) -> Result<(), Failure> {
+        self.running(number)?.signal(Signal::Term)?;
+        let asked = tokio::time::Instant::now();
+        loop {
+            let seat = self.seats.get_mut(number).ok_or("no such seat")?;
+            let child = seat.child.as_mut().ok_or("it does not run")?;
+            if child.try_wait()?.is_some() {
+                seat.child = None;
+                return Ok(());
+            }
+            if asked.elapsed() > Duration::from_secs(20) {
+                let name = seat.name.clone();
+                self.kill(number)?;
+                return Err(format!("{name} did not stop within 20 s of SIGTERM").into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The process on that seat.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn running(&self, seat: usize) -> Result<Running, Failure> {
+        Running::of_file(&self.instance.pid_file(&self.at(seat)?.name))
+    }
+
+    /// Those that should run and have ended by themselves.
+    pub(crate) fn fallen(&mut self) -> Vec<String> {
+        let ended = |seat: &mut Seat| seat.child.as_mut().is_some_and(|c| !matches!(c.try_wait(), Ok(None)));
+        self.seats.iter_mut().filter_map(|seat| ended(seat).then(|| seat.name.clone())).collect()
+    }
+
+    fn at(&self, seat: usize) -> Result<&Seat, Failure> {
+        self.seats.get(seat).ok_or_else(|| "no such seat".into())
+    }
+
+    fn free_port(&mut self) -> Result<u16, Failure> {
+        for port in self.next_port..FIRST_PORT + 900 {
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                self.next_port = port + 1;
+                return Ok(port);
+            }
+        }
+        Err(format!("no free port from {FIRST_PORT} on").into())
+    }
+}
+
+impl Drop for Crew {
+    /// No process outlives the runner, not even by a panic; `stack reset chaos` goes by the pid files besides.
+    fn drop(&mut self) {
+        for child in self.seats.iter_mut().filter_map(|seat| seat.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
