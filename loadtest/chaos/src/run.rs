@@ -31,8 +31,10 @@ const RECOVERS_WITHIN: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_secs(15);
 /// Products in the catalogue.
 const PRODUCTS: &str = "200";
-/// A payment that fails again and again is known within seconds: what a phase waits for is the fault, not its mix.
-const SETTINGS: [(&str, &str); 2] = [("PAYMENT_RETRY_LONGEST", "500ms"), ("LOG_FORMAT", "json")];
+/// A payment that fails again and again is known within seconds: what a phase waits for is the fault, not its mix. And
+/// a refund that an outage keeps from its provider is asked for until it works, not until a human is needed.
+const SETTINGS: [(&str, &str); 3] =
+    [("PAYMENT_RETRY_LONGEST", "500ms"), ("PAYMENT_REFUND_ATTEMPTS", "1000"), ("LOG_FORMAT", "json")];
 
 /// Everything that a phase works with.
 pub(crate) struct World {

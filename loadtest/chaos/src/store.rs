@@ -22,7 +22,7 @@ async fn connect(instance: &Instance, url: &str) -> Result<PgConnection, Failure
 pub(crate) async fn fill_shelf(instance: &Instance) -> Result<Shelf, Failure> {
     let mut admin = connect(instance, "ADMIN_DATABASE_URL").await?;
     let rows = sqlx::query(
-        "SELECT id::text, price % 10000 < 3000 AS soon FROM catalog.products WHERE active ORDER BY id",
+        "SELECT id::text, price % 10000 < 3000 AS soon FROM catalog.products WHERE is_active ORDER BY id",
     )
     .fetch_all(&mut admin)
     .await?;
