@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,18 @@ load-artillery: ## 10, 50, 100 visitors a second: 70 % order, 30 % browse, by Ar
 load-k6: ## the same mix by k6 (SHORT=1)
 load-jmeter load-artillery load-k6:
 	@SHORT='$(SHORT)' loadtest/plans/run $(@:load-%=%)
+
+# its own instance, taken away at the end; the same seed makes the same choices
+CHAOS := ulimit -n "$$(ulimit -Hn)" 2>/dev/null; target/release/chaos $(if $(MAMBOGO_BIN),--bin '$(MAMBOGO_BIN)') $(if $(SEED),--seed '$(SEED)') $(if $(RATE),--rate '$(RATE)')
+CHAOS_BUILD := cargo build --release --locked -p chaos $(if $(MAMBOGO_BIN),,-p mambogo)
+
+chaos: ## kills, freezes and cuts off every part under load, and checks what must hold (SHORT=1, SEED=n, ROUNDS=2, RATE=100, ONLY=broker)
+	@$(STACK) install && $(CHAOS_BUILD)
+	@$(CHAOS) faults $(if $(SHORT),--short) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(foreach word,$(ONLY),--only '$(word)')
+
+soak: ## steady load with a fault each minute: memory stays flat, nothing is left behind (MINUTES=20, SEED=n, RATE=100)
+	@$(STACK) install && $(CHAOS_BUILD)
+	@$(CHAOS) soak $(if $(MINUTES),--minutes '$(MINUTES)')
 
 flame: ## a flame graph of a running process (PID=…, without it the dev instance's mambogo; SECONDS=15)
 	@infra/local/flame '$(PID)' '$(or $(SECONDS),15)'

@@ -119,8 +119,9 @@ impl Sandbox {
     /// # Errors
     /// When the URL does not read.
     pub fn connect(url: &str, connections: u32) -> sqlx::Result<Self> {
-        let limits =
-            PoolLimits { max: connections, min: 0, acquire: Duration::from_secs(2), ..PoolLimits::default() };
+        // a wait for a connection that ends before one can be made, on a machine that is busy, throws away what was begun
+        // and begins anew: there would never be one. Nobody waits here longer than for any provider's answer
+        let limits = PoolLimits { max: connections, min: 0, ..PoolLimits::default() };
         let pool = chassis::postgres::pool(url, "mambogo-sandbox", SessionLimits::WORKER, limits)?;
         Ok(Self { ledger: Ledger::new(pool) })
     }

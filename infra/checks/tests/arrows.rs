@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // it sees the system from outside, as its clients do
     ("loadtest", &["schemas", "chassis"]),
     ("auditor", &["schemas", "chassis"]),
-    ("chaos", &["schemas", "chassis", "replay"]),
+    ("chaos", &["schemas", "chassis", "replay", "auditor"]),
     // the pure parts of both sides
     (
         "simulator",

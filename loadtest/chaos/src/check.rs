@@ -9,6 +9,8 @@ use crate::{
     trail::Trail,
     verdict::{Findings, Invariant},
 };
+use auditor::{AuditConfig, Auditor, Report, Scope};
+use chassis::settings::Secret;
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -17,25 +19,23 @@ use std::{
 
 /// Longest time in which everything under way comes to rest after the last client has seen its end.
 const TO_REST: Duration = Duration::from_secs(90);
-/// Lines of one kind that are printed; more are counted.
-const LINES: usize = 20;
 /// Where the books can be looked at.
 const LOOK: &str = "mambogo replay --topic all --key ORDER shows its trace";
 
-/// Waits until nothing is under way; what still is, or is not in order, by then is a violation.
+/// Waits until nothing is under way and all books agree; what still is, or does not, by then is a violation.
 ///
 /// # Errors
 /// When the database does not answer.
 pub(crate) async fn come_to_rest(instance: &Instance, findings: &Findings) -> Result<Duration, Failure> {
+    let url = Secret::new(instance.setting("AUDIT_DATABASE_URL")?);
+    let mut auditor = Auditor::new(AuditConfig::new(&url));
     let begun = Instant::now();
     loop {
-        // a moment without sessions, right after a fault, is no failure yet
-        let seen = look(instance).await;
-        match seen {
-            Ok((left, wrong)) if left.is_empty() && wrong.is_empty() => return Ok(begun.elapsed()),
-            Ok((left, wrong)) if begun.elapsed() > TO_REST => {
-                report(findings, Invariant::Settled, left);
-                report(findings, Invariant::Books, wrong);
+        // right after a fault a connection may still break: that is no finding
+        match look(instance, &mut auditor).await {
+            Ok((left, report)) if left.is_empty() && report.is_settled() => return Ok(begun.elapsed()),
+            Ok((left, report)) if begun.elapsed() > TO_REST => {
+                take_down(findings, &left, &report);
                 return Ok(begun.elapsed());
             }
             Err(error) if begun.elapsed() > TO_REST => return Err(error),
@@ -44,18 +44,24 @@ pub(crate) async fn come_to_rest(instance: &Instance, findings: &Findings) -> Re
     }
 }
 
-async fn look(instance: &Instance) -> Result<(Vec<String>, Vec<String>), Failure> {
+async fn look(instance: &Instance, auditor: &mut Auditor) -> Result<(Vec<String>, Report), Failure> {
     let left = store::left_behind(instance).await?;
-    // the books are read only when nothing is under way: they cost a walk over all orders
-    let wrong = if left.is_empty() { store::violations(instance).await? } else { Vec::new() };
-    Ok((left, wrong))
+    // the books are compared only when nothing is under way: that is a walk over all orders
+    let report = if left.is_empty() { auditor.pass(Scope::Everything).await? } else { Report::default() };
+    Ok((left, report))
 }
 
-fn report(findings: &Findings, invariant: Invariant, lines: Vec<String>) {
-    let count = lines.len();
-    lines.into_iter().take(LINES).for_each(|line| findings.add(invariant, format!("{line}; {LOOK}")));
-    if count > LINES {
-        findings.add(invariant, format!("and {} more of the kind", count - LINES));
+fn take_down(findings: &Findings, left: &[String], report: &Report) {
+    let wrong = report.drift.iter().chain(&report.unproved);
+    wrong.for_each(|finding| findings.add(Invariant::Books, format!("{finding}; {LOOK}")));
+    if report.crowded_out > 0 {
+        findings.add(Invariant::Books, format!("and {} more that look wrong", report.crowded_out));
+    }
+    left.iter().for_each(|line| findings.add(Invariant::Settled, line));
+    let waiting = report.attention.iter();
+    waiting.for_each(|finding| findings.add(Invariant::Settled, format!("{finding}; {LOOK}")));
+    if report.open > 0 {
+        findings.add(Invariant::Settled, format!("{} orders are still under way", report.open));
     }
 }
 

@@ -63,6 +63,13 @@ impl Pulse {
         self.beat(|beat| beat.settled += 1);
     }
 
+    /// Whether `share` of `rate` a second was settled over the last two seconds.
+    pub(crate) fn is_steady(&self, rate: u32, share: f64) -> bool {
+        let beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent: u32 = beats.iter().rev().take(WINDOW).map(|beat| beat.settled).sum();
+        f64::from(recent) >= share * f64::from(rate) * (TENTH * 20).as_secs_f64()
+    }
+
     /// What the record says of a fault between `broken` and `healed`, with the load steady since `steady`.
     pub(crate) fn recovery(&self, steady: Instant, broken: Instant, healed: Instant) -> Recovery {
         let place =

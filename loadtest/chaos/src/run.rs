@@ -29,6 +29,9 @@ use std::{
 const RECOVERS_WITHIN: Duration = Duration::from_secs(120);
 /// Load before the first fault: brokers are slow until they are warm.
 const WARM_UP: Duration = Duration::from_secs(15);
+/// The load counts as steady once this share of it is settled; or after so long, on a machine that cannot do it.
+const STEADY: f64 = 0.85;
+const TO_STEADY: Duration = Duration::from_secs(15);
 /// Products in the catalogue.
 const PRODUCTS: &str = "200";
 /// A payment that fails again and again is known within seconds: what a phase waits for is the fault, not its mix. And
@@ -121,6 +124,10 @@ impl World {
         let begun = Instant::now();
         let load = Load::begin(&self.shop, &self.shelf, &self.draws, plan.rate);
         tokio::time::sleep(plan.settle_in).await;
+        let settled_in = Instant::now();
+        while !self.shop.pulse.is_steady(plan.rate, STEADY) && settled_in.elapsed() < TO_STEADY {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let steady = Instant::now();
         tokio::time::sleep(plan.steady).await;
         let struck = self.strike(fault, plan.outage).await?;

@@ -1,4 +1,4 @@
-//! The runner's SQL: it fills the shelf, ends sessions, and reads all books when everything is at rest.
+//! The runner's SQL: it fills the shelf, ends sessions, and reads what the audit leaves to others.
 
 use crate::{Failure, instance::Instance, order::Shelf};
 use sqlx::{Connection, PgConnection, Row};
@@ -62,24 +62,6 @@ pub(crate) async fn end_sessions(instance: &Instance) -> Result<i64, Failure> {
          WHERE usename LIKE 'mambogo\\_%' AND usename <> 'mambogo_admin'",
     );
     Ok(ended.fetch_one(&mut admin).await?)
-}
-
-/// Every violation of the books, one line each: no line is good news once all has settled.
-///
-/// # Errors
-/// When the database does not answer.
-pub(crate) async fn violations(instance: &Instance) -> Result<Vec<String>, Failure> {
-    let mut audit = connect(instance, "AUDIT_DATABASE_URL").await?;
-    let rows = sqlx::query(include_str!("../../../infra/mambogo/sql/conservation.sql"))
-        .fetch_all(&mut audit)
-        .await?;
-    let line = |row: &sqlx::postgres::PgRow| -> Result<String, Failure> {
-        let subject: Option<uuid::Uuid> = row.try_get("subject")?;
-        let figures: Option<String> = row.try_get("figures")?;
-        let violation: String = row.try_get("violation")?;
-        Ok(format!("{violation}: {} ({})", subject.unwrap_or_default(), figures.unwrap_or_default()))
-    };
-    rows.iter().map(line).collect()
 }
 
 /// What is still under way or was set aside, one line for each table that is not empty.
