@@ -73,8 +73,8 @@ const DOORS: &[(&str, &[&str])] = &[
         "redis",
         &["ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "status-worker", "mambogo"],
     ),
-    // who calls others by HTTP: to the payment provider
-    ("reqwest", &["payments-worker"]),
+    // who calls others by HTTP: the payment provider, and, as a client, our own gateway
+    ("reqwest", &["payments-worker", "chaos"]),
     ("axum", &["chassis", "ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "mambogo"]),
 ];
 

@@ -55,7 +55,7 @@ impl Arguments {
     pub(crate) fn watchdog(&self) -> Duration {
         const MINUTE: u64 = 60;
         Duration::from_secs(match &self.command {
-            Command::Faults { short: true, .. } => 15 * MINUTE,
+            Command::Faults { short: true, .. } => 30 * MINUTE,
             Command::Faults { rounds, .. } => (15 + 15 * u64::from(*rounds)) * MINUTE,
             Command::Soak { minutes } => (10 + 2 * u64::from(*minutes)) * MINUTE,
         })
