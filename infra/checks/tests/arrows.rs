@@ -14,10 +14,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingress", &["schemas", "chassis", "publisher"]),
     ("orders-api", &["schemas", "chassis", "publisher", "ingress"]),
     ("inventory-api", &["schemas", "chassis", "publisher", "ingress"]),
+    // whether an order is there can be proved by its own service alone
+    ("payments-api", &["schemas", "chassis", "publisher", "ingress", "orders-api"]),
     ("catalog-api", &["schemas", "chassis", "publisher", "ingress"]),
     (
         "gateway",
-        &["schemas", "chassis", "publisher", "ingress", "orders-api", "inventory-api", "catalog-api"],
+        &[
+            "schemas",
+            "chassis",
+            "publisher",
+            "ingress",
+            "orders-api",
+            "inventory-api",
+            "payments-api",
+            "catalog-api",
+        ],
     ),
     ("relay", &["schemas", "chassis", "publisher"]),
     // consumers take them off
@@ -75,7 +86,19 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     // who calls others by HTTP: the payment provider, and, as a client, our own gateway
     ("reqwest", &["payments-worker", "chaos"]),
-    ("axum", &["chassis", "ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "mambogo"]),
+    (
+        "axum",
+        &[
+            "chassis",
+            "ingress",
+            "orders-api",
+            "inventory-api",
+            "payments-api",
+            "catalog-api",
+            "gateway",
+            "mambogo",
+        ],
+    ),
 ];
 
 /// Crates that are functions of their arguments: no runtime, no metrics, no logs.

@@ -4,6 +4,7 @@ use chassis::settings::{Environment, SettingError};
 use ingress::{auth::AuthConfig, config::PoolConfig, redis_link::RedisConfig, serve::ServeLimits};
 use inventory_api::InventoryConfig;
 use orders_api::OrdersConfig;
+use payments_api::PaymentsConfig;
 use std::net::SocketAddr;
 
 /// Settings of the public port.
@@ -23,11 +24,13 @@ pub struct GatewayConfig {
     pub orders: OrdersConfig,
     /// Inventory.
     pub inventory: InventoryConfig,
+    /// Payments.
+    pub payments: PaymentsConfig,
 }
 
 impl GatewayConfig {
-    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`] and [`InventoryConfig`]
-    /// read.
+    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`] and
+    /// [`PaymentsConfig`] read.
     ///
     /// # Errors
     /// [`SettingError`] names the variable.
@@ -41,6 +44,7 @@ impl GatewayConfig {
             redis: ingress::config::redis(environment)?,
             orders: OrdersConfig::from_environment(environment)?,
             inventory: InventoryConfig::from_environment(environment)?,
+            payments: PaymentsConfig::from_environment(environment)?,
         })
     }
 }

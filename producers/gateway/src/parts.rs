@@ -7,6 +7,7 @@ use chassis::clock::Clock;
 use ingress::{auth::Verifier, layers, log::Log, redis_link::RedisLink, wakeups::Wakeups};
 use inventory_api::{Inventory, InventoryParts};
 use orders_api::{Orders, OrdersParts};
+use payments_api::{Payments, PaymentsParts};
 use tokio_util::sync::CancellationToken;
 
 /// What the process gives to the gateway.
@@ -65,9 +66,17 @@ pub(crate) fn start(
     let orders = Orders::start(orders, stop);
     let inventory = InventoryParts {
         config: config.inventory,
-        verifier,
+        verifier: verifier.clone(),
         log: log.clone(),
         pool: pool.clone(),
+        redis: redis.clone(),
+        clock: clock.clone(),
+    };
+    let payments = PaymentsParts {
+        config: config.payments,
+        verifier,
+        log: log.clone(),
+        orders: orders.clone(),
         redis: redis.clone(),
         clock,
     };
@@ -75,6 +84,7 @@ pub(crate) fn start(
     let app = Router::new()
         .merge(orders_api::router(orders))
         .merge(inventory_api::router(Inventory::start(inventory)))
+        .merge(payments_api::router(Payments::new(payments)))
         .merge(catalog_api::router(Catalog::start(pool)));
     Ok((layers::around(app), watched))
 }

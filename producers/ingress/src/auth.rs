@@ -21,6 +21,8 @@ pub const MIN_SECRET: usize = 32;
 
 /// The scope that may change stock.
 pub const INVENTORY_WRITE: &str = "inventory:write";
+/// The scope that may give money back.
+pub const PAYMENTS_REFUND: &str = "payments:refund";
 
 /// What a token must say to be believed.
 #[derive(Debug, Clone)]

@@ -135,6 +135,19 @@ impl<S: Send + Sync> FromRequest<S> for OptionalJsonBody {
     }
 }
 
+/// The body as it came, at most [`MAX_BODY`] bytes: where a signature is over its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawBody(pub Vec<u8>);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_encoding(request.headers())?;
+        read(request, MAX_BODY).await.map(Self)
+    }
+}
+
 /// Nothing here unpacks: a compressed body is refused, and so is what it might unpack to.
 fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod body;
 pub mod form;
 pub mod idempotency;
+pub mod kept_keys;
 pub mod page;
 pub mod prefer;
 

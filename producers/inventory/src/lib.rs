@@ -1,7 +1,6 @@
 //! Stock over HTTP: adjust it (a command on the log), read it (the inventory worker's row).
 
 mod adjust;
-mod keys;
 mod levels;
 mod read;
 mod routes;

@@ -1,6 +1,6 @@
 //! The whole surface of the inventory service, and what its endpoints share.
 
-use crate::{adjust::adjust, config::InventoryConfig, keys::Keys, levels::levels, read};
+use crate::{adjust::adjust, config::InventoryConfig, levels::levels, read};
 use axum::{
     Router,
     extract::FromRef,
@@ -10,6 +10,7 @@ use chassis::clock::Clock;
 use ingress::{
     auth::Verifier,
     coalesce::{Bounds, Coalescer},
+    kept_keys::KeptKeys,
     log::Log,
     redis_link::RedisLink,
 };
@@ -48,7 +49,7 @@ pub struct Inventory {
     pub(crate) verifier: Verifier,
     pub(crate) log: Log,
     pub(crate) levels: Coalescer<ProductId, Option<read::Levels>>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: KeptKeys,
     pub(crate) clock: Clock,
 }
 
@@ -61,7 +62,7 @@ impl Inventory {
             let pool = pool.clone();
             async move { read::levels(&pool, &products).await.map_err(|error| error.to_string()) }
         });
-        Self { config, verifier, log, levels, keys: Keys::new(redis), clock }
+        Self { config, verifier, log, levels, keys: KeptKeys::new(redis, "adjustment"), clock }
     }
 }
 

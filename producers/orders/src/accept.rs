@@ -106,7 +106,7 @@ impl Orders {
         {
             return verdict_of(hash == submit.hash.to_string()).map(Some);
         }
-        let found = self.lookup(submit.order, submit.owner.clone()).await?;
+        let found = self.lookup(submit.order, Some(submit.owner.clone())).await?;
         verdict(&found, &submit.hash)
     }
 
@@ -246,7 +246,7 @@ impl Orders {
 
     /// What Postgres says of the key, if anything; a row found is written back to Redis.
     async fn judged(&self, submit: &SubmitOrder) -> Result<Option<Accepted>, Problem> {
-        let found = self.lookup(submit.order_id, submit.owner.as_str().into()).await?;
+        let found = self.lookup(submit.order_id, Some(submit.owner.as_str().into())).await?;
         let verdict = verdict(&found, &submit.body_hash);
         if let Found::Row(order) = found {
             self.shared.claims.write(*order);

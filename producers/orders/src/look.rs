@@ -39,19 +39,33 @@ impl Orders {
             return Ok(seen);
         }
         // nothing was seen; now it must be shown that nothing is there. Somebody else's order takes the same road
+        self.pass_the_end(order).await?;
+        let found = self.found(order, Some(owner)).await?.ok_or_else(absent)?;
+        Seen::of(&found)
+    }
+
+    /// The order, whoever's it is: for operators, and for what a provider tells of it.
+    ///
+    /// # Errors
+    /// As [`Orders::find`].
+    pub async fn find_anybodys(&self, order: OrderId) -> Result<Box<OrderState>, Problem> {
+        if let Some(found) = self.found(order, None).await? {
+            return Ok(found);
+        }
+        self.pass_the_end(order).await?;
+        self.found(order, None).await?.ok_or_else(absent)
+    }
+
+    /// Waits until the orders worker has read all that was on the log when this was called.
+    async fn pass_the_end(&self, order: OrderId) -> Result<(), Problem> {
         let deadline = Instant::now() + self.shared.config.absence_patience;
         let partition = self.partition(order).await?;
         let passed = self.shared.positions.pass(partition, deadline).await;
-        if !passed.map_err(|_| {
-            Problem::unavailable("it cannot be told at the moment whether there is such an order")
-        })? {
-            return Err(Problem::unavailable("it is not known yet whether there is such an order"));
-        }
-        match self.found(order, owner).await? {
-            Some(found) => Seen::of(&found),
-            None => {
-                ::metrics::counter!(metrics::READS, "source" => "absent").increment(1);
-                Err(Problem::no_such_order())
+        match passed {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Problem::unavailable("it is not known yet whether there is such an order")),
+            Err(_) => {
+                Err(Problem::unavailable("it cannot be told at the moment whether there is such an order"))
             }
         }
     }
@@ -110,15 +124,19 @@ impl Orders {
             ::metrics::counter!(metrics::READS, "source" => "redis").increment(1);
             return Ok(Some(hit.clone()));
         }
-        let found = self.found(order, owner).await?;
+        let found = self.found(order, Some(owner)).await?;
         ::metrics::counter!(metrics::READS, "source" => "postgres").increment(1);
         let found = found.map(|found| Seen::of(&found)).transpose()?;
         Ok(hit.into_iter().chain(found).max_by_key(|seen| seen.version))
     }
 
     /// What Postgres has; a row found is written to Redis, by version.
-    async fn found(&self, order: OrderId, owner: &Arc<str>) -> Result<Option<Box<OrderState>>, Problem> {
-        match self.lookup(order, owner.clone()).await? {
+    async fn found(
+        &self,
+        order: OrderId,
+        owner: Option<&Arc<str>>,
+    ) -> Result<Option<Box<OrderState>>, Problem> {
+        match self.lookup(order, owner.cloned()).await? {
             Found::Row(found) => {
                 self.shared.claims.write((*found).clone());
                 Ok(Some(found))
@@ -128,4 +146,9 @@ impl Orders {
             Found::Nothing => Ok(None),
         }
     }
+}
+
+fn absent() -> Problem {
+    ::metrics::counter!(metrics::READS, "source" => "absent").increment(1);
+    Problem::no_such_order()
 }

@@ -16,11 +16,12 @@ use uuid::Uuid;
 /// Parked records of one key that are looked at for its submit, which is the first of them in all but odd cases.
 const PARKED_PER_KEY: i64 = 20;
 
-/// Which order, and whose: the owner is part of the question, so nobody else's row is ever read.
+/// Which order, and whose: the owner is part of a client's question, so nobody else's row is ever read for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) order: OrderId,
-    pub(crate) owner: Arc<str>,
+    /// None: an operator's question, or a provider's.
+    pub(crate) owner: Option<Arc<str>>,
 }
 
 /// What Postgres knows of an order.
@@ -67,7 +68,7 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
                 o.deadline, o.updated_at, o.timeline, p.record
          FROM UNNEST($1::uuid[], $2::text[], $3::int[], $4::bytea[])
               WITH ORDINALITY AS w (id, owner, partition, key, at)
-         LEFT JOIN orders.orders o ON o.id = w.id AND o.owner = w.owner
+         LEFT JOIN orders.orders o ON o.id = w.id AND (w.owner IS NULL OR o.owner = w.owner)
          LEFT JOIN LATERAL (
              SELECT parked.record, parked.\"offset\" FROM orders.parked
              WHERE o.id IS NULL AND parked.topic = $5 AND parked.partition = w.partition AND parked.key = w.key
@@ -77,7 +78,7 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
          ORDER BY w.at, p.\"offset\"",
     )
     .bind(wanted.iter().map(|one| one.order.0).collect::<Vec<Uuid>>())
-    .bind(wanted.iter().map(|one| &*one.owner).collect::<Vec<&str>>())
+    .bind(wanted.iter().map(|one| one.owner.as_deref()).collect::<Vec<Option<&str>>>())
     .bind(keys.iter().map(|key| topics::partition_of(key, partitions)).collect::<Vec<i32>>())
     .bind(keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>())
     .bind(Topic::OrderCommands.name())
@@ -101,7 +102,9 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
 /// What one parked record says of the order. A record of another kind says nothing: its submit is a row, or never was.
 fn parked(record: &[u8], asked: &Wanted) -> Found {
     match OrderCommand::decode(record) {
-        Ok(OrderCommand::SubmitOrder(submit)) if *submit.owner == *asked.owner => {
+        Ok(OrderCommand::SubmitOrder(submit))
+            if asked.owner.as_deref().is_none_or(|owner| owner == submit.owner) =>
+        {
             Found::Parked(Box::new(pending(submit)))
         }
         Ok(_) => Found::Nothing,
@@ -354,7 +357,9 @@ pub(crate) mod tests {
         park(&orders, 4, Uuid::from_u128(3), 10, &cancel).await;
         park(&orders, 4, Uuid::from_u128(4), 11, &cancel).await;
         park(&orders, 4, Uuid::from_u128(4), 12, &submit(4)).await;
-        let wanted = |n, owner: &str| Wanted { order: OrderId(Uuid::from_u128(n)), owner: owner.into() };
+        let wanted =
+            |n, owner: &str| Wanted { order: OrderId(Uuid::from_u128(n)), owner: Some(owner.into()) };
+        let anybodys = |n| Wanted { order: OrderId(Uuid::from_u128(n)), owner: None };
         let ann = "issuer\nann";
         let asked = [
             wanted(1, ann),
@@ -363,17 +368,23 @@ pub(crate) mod tests {
             wanted(2, "x"),
             wanted(3, ann),
             wanted(4, ann),
+            anybodys(1),
+            anybodys(2),
+            anybodys(3),
         ];
         let found = lookup(&edge, 4, &asked).await.unwrap();
         assert_eq!(
             found,
             [
-                Found::Row(Box::new(row)),
+                Found::Row(Box::new(row.clone())),
                 Found::Nothing,
                 Found::Parked(Box::new(order(2))),
                 Found::Nothing,
                 Found::Nothing,
                 Found::Parked(Box::new(order(4))),
+                Found::Row(Box::new(row)),
+                Found::Parked(Box::new(order(2))),
+                Found::Nothing,
             ]
         );
     }

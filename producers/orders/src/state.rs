@@ -124,7 +124,7 @@ impl Orders {
     }
 
     /// What Postgres knows of an order, asked together with all others that are asked now.
-    pub(crate) async fn lookup(&self, order: OrderId, owner: Arc<str>) -> Result<Found, Problem> {
+    pub(crate) async fn lookup(&self, order: OrderId, owner: Option<Arc<str>>) -> Result<Found, Problem> {
         let answer = self.shared.lookups.ask(Wanted { order, owner }).await;
         answer.map_err(|_| Problem::unavailable("the orders cannot be read at the moment"))
     }

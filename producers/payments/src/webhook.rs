@@ -1,0 +1,105 @@
+//! `POST /api/payments/webhooks`: what the provider tells by itself. Acknowledged once it is on the log; until then the
+//! provider is asked to send it again.
+
+use crate::{
+    event::{self, Told},
+    metrics,
+    routes::Payments,
+};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use ingress::{
+    body::RawBody,
+    log::Command,
+    problem::{Kind, Problem},
+};
+use schemas::{
+    ids::message_id,
+    messages::ProviderNotice,
+    webhook_signature::{self, HEADER, SignatureError},
+};
+
+pub(crate) async fn webhook(
+    State(payments): State<Payments>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<StatusCode, Problem> {
+    payments.check_signature(&headers, &body)?;
+    let notice = match event::read(&body) {
+        Ok(Told::Notice(notice)) => notice,
+        Ok(Told::Nothing(why)) => return Ok(done(why)),
+        Err(error) => {
+            count("unreadable");
+            tracing::error!(%error, "the provider sent what cannot be read");
+            return Err(Problem::new(Kind::BadRequest, "the body is no event"));
+        }
+    };
+    payments.take(&notice).await.map(done)
+}
+
+impl Payments {
+    fn check_signature(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+        let secrets = &self.config.webhook_secrets;
+        if secrets.is_empty() {
+            count("not_set_up");
+            tracing::warn!("a webhook came, and STRIPE_WEBHOOK_SECRET is not set");
+            return Err(Problem::unavailable("webhooks are not set up here"));
+        }
+        let mut given = headers.get_all(HEADER).iter();
+        let header = match (given.next(), given.next()) {
+            (Some(value), None) => value.to_str().unwrap_or_default(),
+            _ => "",
+        };
+        let verify = |secret: &str| {
+            let tolerance = self.config.webhook_tolerance;
+            webhook_signature::verify(secret.as_bytes(), header, body, self.now(), tolerance)
+        };
+        // the refusal that says most: too old by one secret is more than unknown by another
+        let mut refusal = SignatureError::NoMatch;
+        for secret in secrets {
+            match verify(secret.expose()) {
+                Ok(_) => return Ok(()),
+                Err(SignatureError::NoMatch) => {}
+                Err(error) => refusal = error,
+            }
+        }
+        count("bad_signature");
+        tracing::warn!(error = %refusal, "a webhook is not believed");
+        Err(Problem::new(Kind::BadRequest, "the signature is not good for this body, or no longer"))
+    }
+
+    /// An order that is provably not here is another deployment's, of the same account: nothing of it is ours to undo.
+    async fn take(&self, notice: &ProviderNotice) -> Result<&'static str, Problem> {
+        let order = notice.order_id;
+        match self.orders.find_anybodys(order).await {
+            Ok(_) => {}
+            Err(problem) if problem.kind == Kind::NotFound => {
+                tracing::warn!(%order, event = notice.event_id, "the provider tells of an order that is not here");
+                return Ok("unknown_order");
+            }
+            Err(problem) => {
+                count("unavailable");
+                return Err(problem);
+            }
+        }
+        let message = message_id(order.0, &format!("provider event {}", notice.event_id));
+        let command = Command::new(order.0, message, self.now(), None, notice)?;
+        if let Err(error) = self.log.send(command).await {
+            count("unavailable");
+            tracing::warn!(%error, %order, event = notice.event_id, "a webhook was not acknowledged by Kafka");
+            return Err(Problem::unavailable("the event could not be taken; send it again"));
+        }
+        Ok("taken")
+    }
+}
+
+fn done(outcome: &'static str) -> StatusCode {
+    count(outcome);
+    StatusCode::OK
+}
+
+fn count(outcome: &'static str) {
+    ::metrics::counter!(metrics::WEBHOOKS, "outcome" => outcome).increment(1);
+}
