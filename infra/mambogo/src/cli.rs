@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::{audit::AuditArgs, dlq::DlqCommand, roles::WorkerName};
+use crate::{audit::AuditArgs, dlq::DlqCommand, orders::OrdersCommand, roles::WorkerName};
 use clap::{Parser, Subcommand};
 use std::time::Duration;
 
@@ -61,6 +61,11 @@ pub(crate) enum Command {
     },
     /// Compare the books of all services: stock, money, what is stuck; exit code 1 when a promise is broken
     Audit(AuditArgs),
+    /// See to orders that need a human: an effect of theirs failed for good
+    Orders {
+        #[command(subcommand)]
+        command: OrdersCommand,
+    },
     /// See to records that are parked: rejected ones, and those that wait behind them
     Dlq {
         #[command(subcommand)]

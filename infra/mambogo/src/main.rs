@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod dlq;
 mod lag;
+mod orders;
 mod roles;
 mod seed;
 mod setup;
@@ -39,6 +40,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
         Command::Audit(args) => audit::run(&environment, args).await?,
+        Command::Orders { command } => orders::run(&environment, command).await?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
         Command::Sim { seed, histories, orders, faults } => tools::sim(seed, histories, orders, faults)?,

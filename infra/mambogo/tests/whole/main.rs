@@ -12,6 +12,7 @@
 mod buyers;
 mod idempotency;
 mod kills;
+mod notices;
 mod rebalance;
 mod redrive;
 mod road;

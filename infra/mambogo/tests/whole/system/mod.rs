@@ -66,6 +66,11 @@ impl System {
         process::tool(arguments, &self.settings).await
     }
 
+    /// The same, for one that may fail: its errors then.
+    pub async fn try_tool(&self, arguments: &[&str]) -> Result<String, String> {
+        process::try_tool(arguments, &self.settings).await
+    }
+
     /// A client of the gateway in `process`, with a token for `user`.
     pub async fn client(&self, process: &Process, user: &str) -> Client {
         self.client_with(process, user, &[]).await

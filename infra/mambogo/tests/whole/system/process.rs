@@ -114,6 +114,11 @@ impl Drop for Process {
 
 /// Runs a command to its end and returns its output; panics with its errors.
 pub async fn tool(arguments: &[&str], settings: &BTreeMap<String, String>) -> String {
+    try_tool(arguments, settings).await.unwrap_or_else(|error| panic!("mambogo {arguments:?}: {error}"))
+}
+
+/// Runs a command to its end and returns its output, or its errors when it says that it failed.
+pub async fn try_tool(arguments: &[&str], settings: &BTreeMap<String, String>) -> Result<String, String> {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_mambogo"))
         .args(arguments)
         .env_clear()
@@ -121,13 +126,10 @@ pub async fn tool(arguments: &[&str], settings: &BTreeMap<String, String>) -> St
         .output()
         .await
         .unwrap();
-    assert!(
-        output.status.success(),
-        "mambogo {arguments:?}: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
+    if !output.status.success() {
+        return Err(format!("{}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8(output.stdout).unwrap())
 }
 
 fn free_address() -> SocketAddr {
