@@ -235,6 +235,38 @@ fn requests_too_late_are_on_the_timeline_and_refunds_are_counted() {
     assert_eq!(sum(|it| it.refused_refunds), 1);
 }
 
+/// What an order that is reserved comes to by these two in one batch, and what it says.
+fn race(first: OrderCommand, second: OrderCommand) -> (OrderStatus, Vec<String>) {
+    let mut table = Table::default();
+    table.run([submit(1), reserved(1)]).heard();
+    table.batch(&[delivery(1, 70, first), delivery(1, 71, second)]);
+    (table.status(), table.heard())
+}
+
+#[test]
+fn case_46_of_cancel_and_confirmation_the_first_wins_and_the_other_is_refused_or_given_back() {
+    let (status, said) = race(captured(1), cancel(1));
+    assert_eq!(status, OrderStatus::Confirmed);
+    assert_eq!(
+        said,
+        ["OrderConfirmed v3", "sold", "OrderAmended v4"],
+        "the cancel is refused on the timeline"
+    );
+    let (status, said) = race(cancel(1), captured(1));
+    assert_eq!(status, OrderStatus::Cancelled);
+    assert_eq!(said, ["OrderCancelled v3", "released", "VoidCapture", "RefundPayment", "OrderAmended v4"]);
+}
+
+#[test]
+fn case_47_an_expiry_and_the_captures_answer_in_one_batch_settle_the_hold_once() {
+    let (status, said) = race(captured(1), deadline_passed(1));
+    assert_eq!(status, OrderStatus::Confirmed);
+    assert_eq!(said, ["OrderConfirmed v3", "sold"]);
+    let (status, said) = race(deadline_passed(1), captured(1));
+    assert_eq!(status, OrderStatus::Expired);
+    assert_eq!(said, ["OrderExpired v3", "released", "VoidCapture", "RefundPayment", "OrderAmended v4"]);
+}
+
 #[test]
 fn a_failed_effect_is_kept_and_counted_and_not_public() {
     let mut table = Table::default();
