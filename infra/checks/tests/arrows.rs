@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replay", &["schemas", "chassis"]),
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
+    ("sandbox-provider", &["schemas", "chassis"]),
     ("checks", &[]),
     // it sees the system from outside, as its clients do
     ("loadtest", &["schemas", "chassis"]),
@@ -54,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What of ours only tests are built with, at most: a test has to put records on Kafka.
-const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis"];
+const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis", "sandbox-provider"];
 
 /// Who may be built with a library that reaches the outside.
 const DOORS: &[(&str, &[&str])] = &[
@@ -84,8 +85,8 @@ const DOORS: &[(&str, &[&str])] = &[
         "redis",
         &["ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "status-worker", "mambogo"],
     ),
-    // who calls others by HTTP: the payment provider, and, as a client, our own gateway
-    ("reqwest", &["payments-worker", "chaos"]),
+    // who calls others by HTTP: the payment provider and its webhooks, and, as a client, our own gateway
+    ("reqwest", &["payments-worker", "sandbox-provider", "chaos"]),
     (
         "axum",
         &[
@@ -96,6 +97,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "payments-api",
             "catalog-api",
             "gateway",
+            "sandbox-provider",
             "mambogo",
         ],
     ),

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Relay,
     /// Run the auditor: compares the books of all services, all the time
     Auditor,
+    /// Run the sandbox provider: Stripe's API with faults that are set while it runs (`STRIPE_BASE_URL=http://127.0.0.1:8090`)
+    Provider,
     /// Create or update roles, schemas and tables (`ADMIN_DATABASE_URL`)
     Migrate,
     /// Create the topics (`KAFKA_PARTITIONS`, `KAFKA_REPLICATION`); refuses to change a partition count

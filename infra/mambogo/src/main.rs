@@ -6,6 +6,7 @@ mod config;
 mod dlq;
 mod lag;
 mod orders;
+mod provider;
 mod roles;
 mod seed;
 mod setup;
@@ -35,6 +36,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Relay => roles::run(&environment, &[roles::Role::Relay]).await?,
         Command::Auditor => roles::run(&environment, &[roles::Role::Auditor]).await?,
         Command::Work { services } => roles::run(&environment, &roles::workers(&services)).await?,
+        Command::Provider => provider::run(&environment).await?,
         Command::Migrate => setup::migrate(&environment).await?,
         Command::Topics => setup::topics(&environment).await?,
         Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,

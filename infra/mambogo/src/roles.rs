@@ -123,7 +123,8 @@ async fn wait(
     outcome
 }
 
-async fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
+/// Listens there; an error names the setting.
+pub(crate) async fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}; set {key} to a free address"))
