@@ -13,6 +13,7 @@ mod buyers;
 mod idempotency;
 mod kills;
 mod notices;
+mod provider;
 mod rebalance;
 mod redrive;
 mod road;
