@@ -50,7 +50,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     // the pure parts of both sides
     (
         "simulator",
-        &["schemas", "harness", "saga", "orders-worker", "inventory-worker", "payments-worker", "relay"],
+        &[
+            "schemas",
+            "harness",
+            "saga",
+            "orders-worker",
+            "inventory-worker",
+            "payments-worker",
+            "relay",
+            "orders-api",
+        ],
     ),
 ];
 

@@ -75,6 +75,11 @@ impl Edge {
         }
     }
 
+    /// What was asked for, into the fingerprint of a state.
+    pub(crate) fn asked(&self) -> impl std::fmt::Debug {
+        (&self.accepted, &self.adjusted, &self.reserves)
+    }
+
     /// Produces what the step asks for, if it can be asked for yet.
     pub(crate) fn produce(&mut self, stage: &mut Stage, step: Step) -> Result<(), Violation> {
         match step {

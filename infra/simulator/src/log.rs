@@ -1,5 +1,6 @@
 //! The log: topics, partitions, offsets, nothing ever taken away.
 
+use crate::digest::Digest;
 use harness::record::Record;
 use schemas::{
     envelope::Envelope,
@@ -7,12 +8,12 @@ use schemas::{
     time::Timestamp,
     topics::{self, Topic},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
-    partitions: BTreeMap<(Topic, i32), Vec<Record>>,
+    partitions: BTreeMap<(Topic, i32), Vec<Arc<Record>>>,
 }
 
 impl Log {
@@ -27,7 +28,7 @@ impl Log {
     ) -> i64 {
         let records = self.partitions.entry((topic, partition)).or_default();
         let offset = i64::try_from(records.len()).unwrap_or(i64::MAX);
-        records.push(Record {
+        records.push(Arc::new(Record {
             topic,
             partition,
             offset,
@@ -37,7 +38,7 @@ impl Log {
             header: None,
             payload,
             traceparent: None,
-        });
+        }));
         offset
     }
 
@@ -62,6 +63,18 @@ impl Log {
     }
 
     pub(crate) fn read(&self, topic: Topic, partition: i32, offset: i64) -> Option<&Record> {
-        self.partitions.get(&(topic, partition))?.get(usize::try_from(offset).ok()?)
+        self.partitions.get(&(topic, partition))?.get(usize::try_from(offset).ok()?).map(Arc::as_ref)
+    }
+
+    /// All of it, into the fingerprint of a state.
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        for (place, records) in &self.partitions {
+            digest.add(&(place, records.len()));
+            for record in records {
+                digest.bytes(&record.key);
+                digest.bytes(&record.payload);
+                digest.add(&(record.timestamp, &record.envelope));
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Parked {
     pub(crate) record: Record,
     pub(crate) cause: &'static str,
     detail: String,
-    attempts: i32,
+    pub(crate) attempts: i32,
 }
 
 /// Rows by place, and the actions that were done.

@@ -1,10 +1,11 @@
-//! Bugs that tests plant into the simulator's own adapters, to see that they are found. Production code has none of
-//! this, and outside of tests nothing can be planted here either.
+//! Bugs that can be planted into the simulator's own adapters, to see that they are found. Production code has none of
+//! this: what is planted is what the tables, the log and the workers around it do.
 
-/// A planted bug of each class.
-#[cfg(test)]
+use std::{fmt, str::FromStr};
+
+/// A bug of each class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// A commit does not look at the lane's epoch.
     FenceIgnored,
     /// A number that was taken before is taken again.
@@ -15,29 +16,73 @@ pub(crate) enum Bug {
     LateCaptureKept,
     /// The head of a queue is overlooked.
     WaiterSkipped,
-    /// Records that were read before a seek are taken after it was asked for.
-    ReadsBeforeSeek,
     /// A redrive looks only at the records it names, not at those parked before them.
     RedriveOutOfOrder,
     /// A redrive that was done is done again when it is asked for again.
     ActionsForgotten,
+    /// Records that were read before a seek are taken after it was asked for.
+    ReadsBeforeSeek,
+    /// A gateway that was not connected to Redis believes what it believed before.
+    LinkTrusted,
 }
 
-/// What is planted: nothing, outside of tests.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Plant {
-    #[cfg(test)]
-    pub(crate) bug: Option<Bug>,
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::FenceIgnored,
+        Self::DedupeIgnored,
+        Self::FloorIgnored,
+        Self::LateCaptureKept,
+        Self::WaiterSkipped,
+        Self::RedriveOutOfOrder,
+        Self::ActionsForgotten,
+        Self::ReadsBeforeSeek,
+        Self::LinkTrusted,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FenceIgnored => "fence",
+            Self::DedupeIgnored => "dedupe",
+            Self::FloorIgnored => "floor",
+            Self::LateCaptureKept => "late-capture",
+            Self::WaiterSkipped => "waiter",
+            Self::RedriveOutOfOrder => "redrive-order",
+            Self::ActionsForgotten => "redrive-twice",
+            Self::ReadsBeforeSeek => "seek",
+            Self::LinkTrusted => "edge-trust",
+        }
+    }
 }
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Bug {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|bug| bug.name() == text)
+            .ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+/// What is planted, if anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Plant(pub(crate) Option<Bug>);
 
 macro_rules! planted {
     ($($name:ident = $bug:ident),+ $(,)?) => {
         impl Plant {
             $(pub(crate) fn $name(self) -> bool {
-                #[cfg(test)]
-                return self.bug == Some(Bug::$bug);
-                #[cfg(not(test))]
-                return false;
+                self.0 == Some(Bug::$bug)
             })+
         }
     };
@@ -52,4 +97,5 @@ planted!(
     reads_before_seek = ReadsBeforeSeek,
     redrives_named_only = RedriveOutOfOrder,
     forgets_actions = ActionsForgotten,
+    trusts_links = LinkTrusted,
 );

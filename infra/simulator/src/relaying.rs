@@ -25,6 +25,11 @@ impl Relaying {
         relaying
     }
 
+    /// Whether anything hangs in the network.
+    pub(crate) fn has_adrift(&self) -> bool {
+        !self.adrift.is_empty()
+    }
+
     fn begin_anew(&mut self) {
         self.plan = Plan::new(LIMITS);
         self.plan.hold(&self.lanes);

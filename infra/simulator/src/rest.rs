@@ -101,7 +101,7 @@ impl World {
     }
 
     /// When something falls due; nothing that lies behind the marks, which nobody would look at again.
-    fn next_due(&self) -> Option<schemas::time::Timestamp> {
+    pub(crate) fn next_due(&self) -> Option<schemas::time::Timestamp> {
         let times = [
             self.orders.tables.next_due(&self.orders.base),
             self.inventory.tables.next_due(&self.inventory.base),

@@ -233,6 +233,25 @@ impl Faults {
         Self { crashes: false, zombies: false, relays: false, provider: false, poison: false };
 }
 
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { crashes, zombies, relays, provider, poison } = *self;
+        let named = [
+            (crashes, "crashes"),
+            (zombies, "zombies"),
+            (relays, "relays"),
+            (provider, "provider"),
+            (poison, "poison"),
+        ];
+        let names: Vec<&str> = named.into_iter().filter(|(is_on, _)| *is_on).map(|(_, name)| name).collect();
+        match names.len() {
+            0 => f.write_str("none"),
+            5 => f.write_str("all"),
+            _ => f.write_str(&names.join(",")),
+        }
+    }
+}
+
 impl FromStr for Faults {
     type Err = String;
 

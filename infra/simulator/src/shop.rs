@@ -67,6 +67,7 @@ impl Base {
 }
 
 /// A worker: what it believes to hold, and where it reads.
+#[derive(Clone)]
 pub(crate) struct Worker<O> {
     pub(crate) lanes: BTreeMap<i32, Lane>,
     /// Where the next fetch of each partition begins.
@@ -97,6 +98,7 @@ impl<O> Default for Worker<O> {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Shop<T: Tables> {
     pub(crate) part: Part,
     pub(crate) tables: T,

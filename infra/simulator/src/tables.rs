@@ -9,7 +9,7 @@ pub(crate) use inventory::InventoryTables;
 pub(crate) use orders::OrdersTables;
 pub(crate) use payments::PaymentsTables;
 
-use crate::{check::Violation, plant::Plant, shop::Base};
+use crate::{check::Violation, digest::Digest, plant::Plant, shop::Base};
 use harness::{
     record::{Delivery, Out},
     service::Service,
@@ -28,8 +28,8 @@ pub(crate) struct Due {
     pub(crate) taken: Vec<EffectId>,
 }
 
-pub(crate) trait Tables {
-    type Service: Service;
+pub(crate) trait Tables: Clone {
+    type Service: Service<Outcomes: Clone>;
 
     fn service(&self) -> &Self::Service;
 
@@ -53,6 +53,12 @@ pub(crate) trait Tables {
 
     /// The commit.
     fn save(&mut self, now: Timestamp, rows: Option<Rows<Self>>, due: &[EffectId]) -> Result<(), Violation>;
+
+    /// All its rows, into the fingerprint of a state.
+    fn digest(&self, digest: &mut Digest);
+
+    /// The same of what calls brought.
+    fn digest_outcomes(_outcomes: &Outcomes<Self>, _digest: &mut Digest) {}
 
     /// When the next thing falls due that no record will bring.
     fn next_due(&self, base: &Base) -> Option<Timestamp>;

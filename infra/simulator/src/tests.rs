@@ -1,5 +1,6 @@
 //! A bounded run, bugs that must be found, and small bounds explored to the end.
 
+mod edge;
 mod exhaustive;
 mod planted;
 
@@ -36,7 +37,7 @@ fn the_invariants_hold_when_nothing_goes_wrong() {
 #[expect(clippy::disallowed_methods, reason = "a fresh seed each time is the point")]
 fn the_invariants_hold_for_a_fresh_seed() {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    println!("fresh seed {seed}");
+    println!("again: mambogo sim --seed {seed} --histories {}", histories());
     expect_none(&plan(seed, histories()));
 }
 

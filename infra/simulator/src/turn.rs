@@ -43,6 +43,12 @@ pub(crate) struct Hand {
     poison: HashMap<Place, Rejection>,
 }
 
+impl Hand {
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.records.iter().map(|record| (record.partition, record.offset)).collect()
+    }
+}
+
 impl<T: Tables> Shop<T> {
     /// One batch. Says whether anything was done.
     pub(crate) fn work(&mut self, stage: &mut Stage, turn: Turn) -> Result<bool, Violation> {

@@ -22,6 +22,7 @@ use std::time::Duration;
 /// When every history begins.
 pub(crate) const BEGIN: Timestamp = Timestamp(1_700_000_000_000);
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) stage: Stage,
     pub(crate) edge: Edge,
@@ -51,6 +52,22 @@ macro_rules! of_part {
             }
         }
     }};
+    ($world:expr, $part:expr, |$shop:ident| $body:expr) => {
+        match $part {
+            Part::Orders => {
+                let $shop = &$world.orders;
+                $body
+            }
+            Part::Inventory => {
+                let $shop = &$world.inventory;
+                $body
+            }
+            Part::Payments => {
+                let $shop = &$world.payments;
+                $body
+            }
+        }
+    };
 }
 pub(crate) use of_part;
 

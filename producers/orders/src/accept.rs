@@ -6,9 +6,10 @@
 //! only the row (or the parked record) tells whose body came first on the log.
 
 use crate::{
-    claims::{Claim, Outcome, ToClaim},
+    claims::{Claim, ToClaim},
     metrics,
     read::{Found, pending},
+    road::{HAND_OVER, Road, may_answer},
     state::Orders,
 };
 use futures_util::future::join_all;
@@ -27,9 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From the claim, a record is handed over within this time or not at all; what is left of the lease's margin is for
-/// the scheduler.
-const HAND_OVER: Duration = Duration::from_secs(4);
 /// How often a row that is waited for is looked at.
 const ROW_POLL: Duration = Duration::from_millis(25);
 
@@ -89,7 +87,7 @@ impl Orders {
         let (mut going, known) = match self.claim(submits, began).await {
             Ok(Ok(claimed)) => claimed,
             Ok(Err(RedisAway)) => {
-                return join_all(submits.iter().map(|submit| self.accept_unclaimed(submit))).await;
+                return join_all(submits.iter().map(|submit| self.accept_unclaimed(submit, began))).await;
             }
             Err(problem) => return vec![Err(problem); submits.len()],
         };
@@ -133,36 +131,41 @@ impl Orders {
             .collect();
         let Ok(claims) = self.shared.claims.claim(&wanted).await else { return Ok(Err(RedisAway)) };
         let going = submits.iter().zip(claims).map(|(submit, claim)| {
-            let proved = self.shared.watch.claimed(&claim.mark, claim.age, partition(submit));
+            // a connection that is newer than the mark may have missed records without a claim
+            let trusted = self.shared.trusted.load(Ordering::Acquire) == claim.generation;
+            let proved = self.shared.watch.claimed(&claim.mark, claim.age, partition(submit)) && trusted;
             Going { submit, claim, proved, step: Step::Claimed }
         });
         Ok(Ok((going.collect(), Known { began, unclaimed })))
     }
 
-    /// Before the first claim after records without one: a new mark, so that no gateway takes a miss for a proof
-    /// until the lanes have passed those records.
+    /// Before the first claim after records without one, of ours or, while we were not connected, perhaps of others: a
+    /// new mark, so that no gateway takes a miss for a proof until the lanes have passed those records.
     async fn regain_trust(&self) -> Result<(), RedisAway> {
-        let is_due =
-            || self.shared.renewed.load(Ordering::Acquire) < self.shared.unclaimed.load(Ordering::Acquire);
-        if !is_due() {
+        let is_due = |generation| {
+            self.shared.renewed.load(Ordering::Acquire) < self.shared.unclaimed.load(Ordering::Acquire)
+                || self.shared.trusted.load(Ordering::Acquire) != generation
+        };
+        if !is_due(self.shared.claims.generation()?) {
             return Ok(());
         }
         let _one_at_a_time = self.shared.renewing.lock().await;
-        if is_due() {
+        if is_due(self.shared.claims.generation()?) {
             let followed = self.shared.unclaimed.load(Ordering::Acquire);
-            self.shared.claims.renew().await?;
+            let generation = self.shared.claims.renew().await?;
             self.shared.renewed.store(followed, Ordering::Release);
+            self.shared.trusted.store(generation, Ordering::Release);
         }
         Ok(())
     }
 
     /// What the claim met, and what Postgres knows of the key.
     async fn meet(&self, one: &mut Going<'_>) {
-        one.step = match one.claim.outcome {
-            Outcome::Same => Step::Decided(Ok(Accepted::Before)),
-            Outcome::InFlight(left) => Step::Decided(Err(in_flight(left))),
-            Outcome::SettledOther => Step::Decided(verdict_of(false)),
-            Outcome::New | Outcome::Taken => match self.judged(one.submit).await.transpose() {
+        one.step = match Road::after(one.claim.outcome) {
+            Road::Before => Step::Decided(Ok(Accepted::Before)),
+            Road::InFlight(left) => Step::Decided(Err(in_flight(left))),
+            Road::Refused => Step::Decided(verdict_of(false)),
+            Road::Produce => match self.judged(one.submit).await.transpose() {
                 // whatever is known or not known already, nothing was handed over
                 Some(judged) => {
                     self.shared.claims.release(&one.claim, one.submit.order_id).await;
@@ -170,8 +173,7 @@ impl Orders {
                 }
                 None => Step::Clear,
             },
-            // a claim that was never settled is only a hint: another body may have come first all the same
-            Outcome::Other => match self.judged(one.submit).await.transpose() {
+            Road::Look => match self.judged(one.submit).await.transpose() {
                 Some(judged) => Step::Decided(judged),
                 None if one.proved => Step::Decided(verdict_of(false)),
                 None => Step::AskRow,
@@ -206,8 +208,10 @@ impl Orders {
     /// and another body may have been produced before ours. The count is read after the acknowledgement and before the
     /// answer is stored: a record counted later is handed over later, and stands behind ours.
     async fn store_answers(&self, going: &mut [Going<'_>], known: Known) {
-        let is_alone = self.shared.unclaimed.load(Ordering::Acquire) == known.unclaimed;
-        let is_safe = |one: &Going<'_>| is_alone && one.proved && matches!(one.step, Step::Acknowledged);
+        let unclaimed = self.shared.unclaimed.load(Ordering::Acquire);
+        let is_safe = |one: &Going<'_>| {
+            may_answer(one.proved, known.unclaimed, unclaimed) && matches!(one.step, Step::Acknowledged)
+        };
         let safe: Vec<_> = going.iter().filter(|one| is_safe(one)).collect();
         let answers: Vec<_> =
             safe.iter().map(|one| (&one.claim, one.submit.order_id, one.submit.body_hash)).collect();
@@ -231,9 +235,13 @@ impl Orders {
         }
     }
 
-    async fn accept_unclaimed(&self, submit: &SubmitOrder) -> Verdict {
+    async fn accept_unclaimed(&self, submit: &SubmitOrder, began: Instant) -> Verdict {
         if let Some(accepted) = self.judged(submit).await? {
             return Ok(accepted);
+        }
+        // whoever makes a mark after this began waits for one lease: by then it is on the log, or never will be
+        if began.elapsed() > HAND_OVER {
+            return Err(Problem::unavailable("the order could not be handed over in time"));
         }
         // counted before it is handed over: whoever sees a lower count sees a record not yet sent
         self.shared.unclaimed.fetch_add(1, Ordering::AcqRel);

@@ -3,7 +3,7 @@
 
 use crate::{
     proof::{Mark, Memory},
-    scripts::Scripts,
+    scripts::{Scripts, model::Outcome},
 };
 use chassis::crash::{self, CrashPoint};
 use ingress::redis_link::{Life, RedisAway, RedisLink, ScriptRuns};
@@ -21,31 +21,15 @@ const CLAIM_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a view is kept that a read found in Postgres.
 const VIEW_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a claim met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing was there: the claim is ours.
-    New,
-    /// Its lease had lapsed: the claim is ours now, and its record may be on the log already.
-    Taken,
-    /// The same request is in flight for this much longer.
-    InFlight(Duration),
-    /// The same request was acknowledged.
-    Same,
-    /// Another body was acknowledged.
-    SettledOther,
-    /// Another body is in flight, or was once.
-    Other,
-}
-
 /// A claim's answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     pub(crate) outcome: Outcome,
     pub(crate) mark: Mark,
     pub(crate) age: Duration,
+    /// The connection it was made over.
+    pub(crate) generation: u64,
     id: String,
-    run_id: String,
 }
 
 /// What is to be claimed.
@@ -132,14 +116,14 @@ impl Claims {
     }
 
     /// Stores that claimed records were acknowledged, in one round trip; one answer each. `false` when Redis has lost
-    /// its memory since the claim, or is another server: then somebody else may have claimed in between, and only the
-    /// row can tell.
+    /// its memory since the claim, is another server, or was away: then somebody else may have claimed or produced in
+    /// between, and only the row can tell.
     pub(crate) async fn answer(
         &self,
         claims: &[(&Claim, OrderId, BodyHash)],
     ) -> Result<Vec<bool>, RedisAway> {
         let life = self.link.life()?;
-        if claims.iter().any(|(claim, ..)| claim.run_id != life.run_id) {
+        if claims.iter().any(|(claim, ..)| claim.generation != life.generation) {
             return Ok(vec![false; claims.len()]);
         }
         let mut runs = ScriptRuns::new(&self.scripts.answer, claims.len());
@@ -160,13 +144,18 @@ impl Claims {
         let _: Result<i64, RedisAway> = self.link.run(&life, &script).await;
     }
 
-    /// Makes a new mark: this gateway has produced without a claim, so no miss proves anything until the lanes have
-    /// passed that.
-    pub(crate) async fn renew(&self) -> Result<(), RedisAway> {
+    /// Which connection a command would go over now.
+    pub(crate) fn generation(&self) -> Result<u64, RedisAway> {
+        self.link.life().map(|life| life.generation)
+    }
+
+    /// Makes a new mark: records may have been produced without a claim, so no miss proves anything until the lanes have
+    /// passed them. Returns the connection over which it was made.
+    pub(crate) async fn renew(&self) -> Result<u64, RedisAway> {
         let life = self.link.life()?;
         let mut script = self.scripts.renew.key(SINCE);
         script.arg(&life.run_id).arg(chassis::ids::random().as_simple().to_string());
-        self.link.run(&life, &script).await.map(|_: i64| ())
+        self.link.run(&life, &script).await.map(|_: i64| life.generation)
     }
 
     /// Looks, and registers `waiting` (a gateway) for the next change.
@@ -206,7 +195,7 @@ fn claim_of(id: String, life: &Life, (mark, age, outcome, left): Claimed) -> Cla
         "settled-other" => Outcome::SettledOther,
         _ => Outcome::Other,
     };
-    Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, run_id: life.run_id.clone() }
+    Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, generation: life.generation }
 }
 
 fn held((owner, version, status, json, hash, claim, mark): Looked, life: &Life) -> Held {
@@ -337,6 +326,24 @@ mod tests {
         let reconnected = connects.wait_for(|generation| *generation > 1);
         tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
         assert!(!answer(&claims, &again, &first).await);
+    }
+
+    /// The server remembers everything; but while we were not connected, others may have produced without a claim.
+    #[tokio::test]
+    async fn an_answer_over_a_new_connection_does_not_hold() {
+        let (server, claims, _stop) = start().await;
+        let first = hashed(1);
+        let mine = claim(&claims, &first, None, LEASE).await;
+        let mut connects = claims.link.connects();
+        let mut other =
+            redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let _: i64 =
+            redis::cmd("CLIENT").arg(&["KILL", "SKIPME", "yes"]).query_async(&mut other).await.unwrap();
+        let reconnected = connects.wait_for(|generation| *generation > 1);
+        tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
+        let again = claim(&claims, &first, None, LEASE).await;
+        assert_eq!(again.mark, mine.mark, "it is the same memory");
+        assert!(!answer(&claims, &mine, &first).await);
     }
 
     #[tokio::test]

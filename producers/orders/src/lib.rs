@@ -18,12 +18,22 @@ mod prices;
 mod proof;
 mod read;
 mod request;
+mod road;
 mod scripts;
 mod state;
 mod watch;
 
 pub mod config;
 pub mod metrics;
+
+/// What decides at the edge, as functions of its arguments, and what the scripts in Redis do: the simulator runs them.
+pub mod pure {
+    pub use crate::{
+        proof::{Ask, AskView, ClaimProof, Lanes, Mark, Memory, Outboxes, ViewAnswer, ViewProof, has_passed},
+        road::{HAND_OVER, Road, may_answer},
+        scripts::model::{Fields, Held, Outcome, Server, Wanted},
+    };
+}
 
 pub use config::OrdersConfig;
 pub use prices::{Price, PriceBook};

@@ -16,19 +16,30 @@ use std::{
 
 /// A `since` mark as it stands in Redis: run id, time of making, random id.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Mark(Arc<str>);
+pub struct Mark(Arc<str>);
 
 impl Mark {
-    pub(crate) fn new(text: &str) -> Self {
+    /// The mark that this text is.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// When it was made, in ms of the server's clock.
+    #[must_use]
+    pub fn made_at(&self) -> Option<i64> {
+        self.0.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether it was made by the server process `run_id`: one of a restored snapshot was not.
-    pub(crate) fn is_of(&self, run_id: &str) -> bool {
+    #[must_use]
+    pub fn is_of(&self, run_id: &str) -> bool {
         self.0.strip_prefix(run_id).is_some_and(|rest| rest.starts_with(' '))
     }
 }
@@ -40,16 +51,17 @@ impl fmt::Debug for Mark {
 }
 
 /// The next position of each lane, by partition.
-pub(crate) type Lanes = BTreeMap<i32, i64>;
+pub type Lanes = BTreeMap<i32, i64>;
 
 /// Whether `position` has reached `end`. A topic that holds nothing is passed by a lane that was never made.
-pub(crate) fn has_passed(position: Option<i64>, end: i64) -> bool {
+#[must_use]
+pub fn has_passed(position: Option<i64>, end: i64) -> bool {
     position.unwrap_or(0) >= end
 }
 
 /// What to ask next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub enum Ask {
     /// Nothing to do before this.
     NotBefore(Instant),
     /// Where `order.commands` ends.
@@ -60,7 +72,7 @@ pub(crate) enum Ask {
     Nothing,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Marked {
     mark: Mark,
     ripe: Instant,
@@ -69,19 +81,21 @@ struct Marked {
 }
 
 /// Whether a miss proves that nothing was claimed before.
-#[derive(Debug)]
-pub(crate) struct ClaimProof {
+#[derive(Debug, Clone)]
+pub struct ClaimProof {
     lease: Duration,
     marked: Option<Marked>,
 }
 
 impl ClaimProof {
-    pub(crate) fn new(lease: Duration) -> Self {
+    /// One that proves nothing yet. `lease` is that of a claim.
+    #[must_use]
+    pub fn new(lease: Duration) -> Self {
         Self { lease, marked: None }
     }
 
     /// A claim read `mark`, made `age` ago by the server's clock. Another mark than before begins anew.
-    pub(crate) fn seen(&mut self, mark: &Mark, age: Duration, now: Instant) {
+    pub fn seen(&mut self, mark: &Mark, age: Duration, now: Instant) {
         if self.marked.as_ref().is_some_and(|marked| marked.mark == *mark) {
             return;
         }
@@ -90,7 +104,8 @@ impl ClaimProof {
     }
 
     /// What to ask next.
-    pub(crate) fn ask(&self, now: Instant) -> Ask {
+    #[must_use]
+    pub fn ask(&self, now: Instant) -> Ask {
         match &self.marked {
             None => Ask::Nothing,
             Some(marked) if now < marked.ripe => Ask::NotBefore(marked.ripe),
@@ -101,12 +116,13 @@ impl ClaimProof {
     }
 
     /// The mark that is being proved.
-    pub(crate) fn mark(&self) -> Option<&Mark> {
+    #[must_use]
+    pub fn mark(&self) -> Option<&Mark> {
         self.marked.as_ref().map(|marked| &marked.mark)
     }
 
     /// The log's ends, as asked at `asked_at` because of `mark`. An answer to an older question is dropped.
-    pub(crate) fn ends(&mut self, mark: &Mark, asked_at: Instant, ends: Vec<i64>) {
+    pub fn ends(&mut self, mark: &Mark, asked_at: Instant, ends: Vec<i64>) {
         if let Some(marked) = &mut self.marked
             && marked.mark == *mark
             && asked_at >= marked.ripe
@@ -118,7 +134,7 @@ impl ClaimProof {
     }
 
     /// Where the lanes stand.
-    pub(crate) fn lanes(&mut self, lanes: &Lanes) {
+    pub fn lanes(&mut self, lanes: &Lanes) {
         let Some(Marked { ends: Some(ends), proved, .. }) = &mut self.marked else { return };
         for ((partition, end), proved) in (0..).zip(ends.iter()).zip(proved) {
             *proved |= has_passed(lanes.get(&partition).copied(), *end);
@@ -126,7 +142,8 @@ impl ClaimProof {
     }
 
     /// Whether a miss under `mark` in `partition` is a proof.
-    pub(crate) fn is_proved(&self, mark: &Mark, partition: i32) -> bool {
+    #[must_use]
+    pub fn is_proved(&self, mark: &Mark, partition: i32) -> bool {
         self.marked.as_ref().is_some_and(|marked| {
             let at = usize::try_from(partition).ok();
             marked.mark == *mark && at.and_then(|at| marked.proved.get(at)).is_some_and(|proved| *proved)
@@ -134,7 +151,8 @@ impl ClaimProof {
     }
 
     /// The mark whose misses prove something in `partition`, if there is one.
-    pub(crate) fn proved_mark(&self, partition: i32) -> Option<Mark> {
+    #[must_use]
+    pub fn proved_mark(&self, partition: i32) -> Option<Mark> {
         self.mark().filter(|mark| self.is_proved(mark, partition)).cloned()
     }
 }
@@ -142,14 +160,16 @@ impl ClaimProof {
 /// Which memory of Redis a view was read from: the mark, and this gateway's connection. A gateway that was cut off
 /// may have told from Postgres what Redis has not heard yet, so a new connection is a new memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) mark: Mark,
-    pub(crate) generation: u64,
+pub struct Memory {
+    /// The mark.
+    pub mark: Mark,
+    /// The connection.
+    pub generation: u64,
 }
 
 /// What to ask next about views.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AskView {
+pub enum AskView {
     /// The last packed row of each orders lane.
     Outboxes,
     /// Whether the outboxes still hold any of these rows or of those before them.
@@ -163,9 +183,9 @@ pub(crate) enum AskView {
 }
 
 /// The last packed row of each lane, by the lane's id.
-pub(crate) type Outboxes = Vec<(uuid::Uuid, i64)>;
+pub type Outboxes = Vec<(uuid::Uuid, i64)>;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     Outboxes,
     Draining(Outboxes),
@@ -176,14 +196,14 @@ enum Stage {
 
 /// Whether a view in Redis is as new as any that a client saw before Redis lost its memory: every event decided
 /// before that has left its outbox and was consumed by the status worker. Until then a read asks Postgres too.
-#[derive(Debug, Default)]
-pub(crate) struct ViewProof {
+#[derive(Debug, Clone, Default)]
+pub struct ViewProof {
     of: Option<(Memory, Stage)>,
 }
 
 impl ViewProof {
     /// A read came from `memory`. Another one than before begins anew. Says whether it did.
-    pub(crate) fn seen(&mut self, memory: &Memory) -> bool {
+    pub fn seen(&mut self, memory: &Memory) -> bool {
         let is_known = self.of.as_ref().is_some_and(|(known, _)| known == memory);
         if !is_known {
             self.of = Some((memory.clone(), Stage::Outboxes));
@@ -192,12 +212,14 @@ impl ViewProof {
     }
 
     /// Whether a hit from `memory` needs no second look.
-    pub(crate) fn is_proved(&self, memory: &Memory) -> bool {
+    #[must_use]
+    pub fn is_proved(&self, memory: &Memory) -> bool {
         matches!(&self.of, Some((known, Stage::Proved)) if known == memory)
     }
 
     /// What to ask next, and for which memory.
-    pub(crate) fn ask(&self) -> (Option<Memory>, AskView) {
+    #[must_use]
+    pub fn ask(&self) -> (Option<Memory>, AskView) {
         let Some((memory, stage)) = &self.of else { return (None, AskView::Nothing) };
         let ask = match stage {
             Stage::Outboxes => AskView::Outboxes,
@@ -210,7 +232,7 @@ impl ViewProof {
     }
 
     /// The answer to a question asked for `memory`. One to an older question is dropped.
-    pub(crate) fn told(&mut self, memory: &Memory, answer: ViewAnswer) {
+    pub fn told(&mut self, memory: &Memory, answer: ViewAnswer) {
         let Some((known, stage)) = &mut self.of else { return };
         if known != memory {
             return;
@@ -234,10 +256,14 @@ impl ViewProof {
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ViewAnswer {
+pub enum ViewAnswer {
+    /// See [`AskView::Outboxes`].
     Outboxes(Outboxes),
+    /// See [`AskView::Drained`].
     Drained(bool),
+    /// See [`AskView::Ends`].
     Ends(Vec<i64>),
+    /// See [`AskView::Committed`].
     Committed(Vec<Option<i64>>),
 }
 

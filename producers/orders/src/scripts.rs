@@ -1,6 +1,11 @@
 //! What runs inside Redis: each script is one step that nothing else comes between. The status worker's, which writes a
 //! view by version, stands in `schemas::view`.
 
+pub(crate) mod model;
+
+#[cfg(test)]
+mod drift;
+
 use redis::Script;
 use schemas::view;
 

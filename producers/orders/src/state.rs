@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     /// Records produced without a claim, and how many of them were followed by a new mark.
     pub(crate) unclaimed: AtomicU64,
     pub(crate) renewed: AtomicU64,
+    /// The connection to Redis over which the last mark was made: a newer one may have missed records of others.
+    pub(crate) trusted: AtomicU64,
     pub(crate) renewing: tokio::sync::Mutex<()>,
 }
 
@@ -97,6 +99,7 @@ impl Orders {
             // a life of this gateway before this one may have produced without a claim, and forgotten it
             unclaimed: AtomicU64::new(1),
             renewed: AtomicU64::new(0),
+            trusted: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::new(()),
         };
         Self { shared: Arc::new(shared) }

@@ -3,6 +3,7 @@
 use super::{Due, Tables};
 use crate::{
     check::{self, Violation},
+    digest::Digest,
     plant::Plant,
     shop::Base,
 };
@@ -19,10 +20,14 @@ use schemas::{
     messages::InventoryCommand,
     time::Timestamp,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+#[derive(Clone)]
 pub(crate) struct InventoryTables {
-    service: InventoryService,
+    service: Arc<InventoryService>,
     waiters_read: usize,
     pub(crate) products: BTreeMap<ProductId, Stock>,
     pub(crate) holds: BTreeMap<OrderId, Hold>,
@@ -33,7 +38,10 @@ pub(crate) struct InventoryTables {
 impl InventoryTables {
     pub(crate) fn new(products: BTreeMap<ProductId, Stock>, waiters_read: usize) -> Self {
         Self {
-            service: InventoryService::with_limits(Limits { waiters: waiters_read, ..Limits::default() }),
+            service: Arc::new(InventoryService::with_limits(Limits {
+                waiters: waiters_read,
+                ..Limits::default()
+            })),
             waiters_read,
             products,
             holds: BTreeMap::new(),
@@ -151,6 +159,10 @@ impl Tables for InventoryTables {
             }
         }
         check::stock(self)
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        digest.add(&(&self.products, &self.holds, &self.waiters, &self.adjustments));
     }
 
     fn next_due(&self, base: &Base) -> Option<Timestamp> {

@@ -3,6 +3,7 @@
 use super::{Due, Tables};
 use crate::{
     check::{self, Violation},
+    digest::Digest,
     plant::Plant,
     shop::Base,
 };
@@ -18,18 +19,18 @@ use schemas::{
     messages::OrderCommand,
     time::Timestamp,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct OrdersTables {
-    service: Orders,
+    service: Arc<Orders>,
     /// With the partition of its key.
     pub(crate) orders: BTreeMap<OrderId, (i32, Order)>,
 }
 
 impl OrdersTables {
     pub(crate) fn new() -> Self {
-        Self { service: Orders::new(), orders: BTreeMap::new() }
+        Self { service: Arc::new(Orders::new()), orders: BTreeMap::new() }
     }
 }
 
@@ -88,6 +89,10 @@ impl Tables for OrdersTables {
             *row = order;
         }
         Ok(())
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        digest.add(&self.orders);
     }
 
     fn next_due(&self, base: &Base) -> Option<Timestamp> {

@@ -3,6 +3,7 @@
 use super::{Due, Tables};
 use crate::{
     check::{self, Violation},
+    digest::Digest,
     plant::Plant,
     shop::Base,
 };
@@ -47,8 +48,9 @@ impl Provider for Nobody {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct PaymentsTables {
-    service: Payments,
+    service: Arc<Payments>,
     retry: Retry,
     pub(crate) captures: BTreeMap<EffectId, Capture>,
     pub(crate) refunds: BTreeMap<EffectId, Refund>,
@@ -59,7 +61,12 @@ impl PaymentsTables {
     pub(crate) fn new() -> Self {
         let retry = Retry::default();
         Self {
-            service: Payments::new(Arc::new(Nobody), CallLimits::default(), retry.clone(), Duration::ZERO),
+            service: Arc::new(Payments::new(
+                Arc::new(Nobody),
+                CallLimits::default(),
+                retry.clone(),
+                Duration::ZERO,
+            )),
             retry,
             captures: BTreeMap::new(),
             refunds: BTreeMap::new(),
@@ -135,6 +142,14 @@ impl Tables for PaymentsTables {
             Some(rows) => self.commit(&rows.books),
             None => Ok(()),
         }
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        digest.add(&(&self.captures, &self.refunds, &self.deferred));
+    }
+
+    fn digest_outcomes(heard: &Outcomes, digest: &mut Digest) {
+        digest.add(&heard.0.iter().collect::<BTreeMap<_, _>>());
     }
 
     fn next_due(&self, _base: &Base) -> Option<Timestamp> {

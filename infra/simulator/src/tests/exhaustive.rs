@@ -109,3 +109,23 @@ fn one_fault_at_every_step_of_two_orders() {
     }
     println!("{played} histories");
 }
+
+/// One order, one fault of each kind, at every place and in every order of what workers and relays do.
+#[test]
+fn every_state_of_one_order() {
+    for bound in crate::bounds().into_iter().filter(|bound| bound.faults() == 1) {
+        let explored =
+            crate::explore(&bound.of_one_order(), 20_000).unwrap_or_else(|failure| panic!("{failure}"));
+        println!("{}: {explored}", bound.name);
+        assert!(explored.complete, "{}: {explored}", bound.name);
+    }
+}
+
+/// What is explored can fail.
+#[test]
+fn a_fence_that_is_ignored_is_found_by_exploring() {
+    let zombie = crate::bounds().into_iter().find(|bound| bound.name == "one zombie").unwrap();
+    let planted = Plant(Some(crate::Bug::FenceIgnored));
+    let failure = crate::explore::explore_with(&zombie.of_one_order(), 20_000, planted).unwrap_err();
+    assert_eq!(failure.violation.invariant, "a zombie cannot write", "{failure}");
+}

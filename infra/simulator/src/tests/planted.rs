@@ -8,9 +8,8 @@ use crate::{
 };
 
 fn found(bug: Bug, within: u64, invariants: &[&str]) {
-    let failure = run_with(&plan(1, within), Plant { bug: Some(bug) }).expect_err("it must be found");
-    println!("{bug:?}: found in history {}, shrunk to {} steps", failure.histories, failure.steps.len());
-    println!("{failure}");
+    let failure = run_with(&plan(1, within), Plant(Some(bug))).expect_err("it must be found");
+    println!("{bug}: {}", failure.summary());
     assert!(invariants.contains(&failure.violation.invariant), "{failure}");
 }
 
@@ -63,7 +62,7 @@ fn a_batch_taken_before_a_seek_is_done() {
     let mut steps: Vec<Step> = (0..3).map(|order| Step::Submit { order, body: 0 }).collect();
     let stray = Step::Stray { part, worker: 0, by: 1 };
     steps.extend([Step::Busy { part, worker: 0, batches: 3 }, stray, work, work]);
-    let planted = Plant { bug: Some(Bug::ReadsBeforeSeek) };
+    let planted = Plant(Some(Bug::ReadsBeforeSeek));
     assert_eq!(play(&setup, &steps, planted).unwrap_err().invariant, "a 202 is a promise");
     assert_eq!(play(&setup, &steps, Plant::default()), Ok(()));
 }
