@@ -78,12 +78,12 @@ fn case_41_money_taken_for_what_is_void_is_given_back_by_the_one_undo() {
         let mut test = Test::with(vec![before], vec![]);
         assert_eq!(test.take(taken()), Ok(Verdict::Executed));
         assert_eq!(test.take(taken()), Ok(Verdict::AlreadyApplied));
-        assert_eq!(test.take(void()), Ok(Verdict::Executed), "looks after the undo that is under way");
         assert_eq!(test.said()[..2], ["captured 100", "fact: CAPTURED"]);
         let undo = test.refund(ids::undo_of(capture_id()));
         assert_eq!((undo.state, undo.amount), (RefundState::Calling, Some(100)));
         assert_eq!((test.capture().refunding, test.capture().left()), (100, 0));
         assert!(test.is_deferred(ids::undo_of(capture_id())));
+        assert_eq!(test.take(void()), Ok(Verdict::Executed), "looks after the undo that is under way");
     }
 }
 
