@@ -77,6 +77,22 @@ pub fn encode<M: Body>(message: &M) -> Result<Vec<u8>, WireError> {
     Ok(payload)
 }
 
+/// Writes a value of any schema: for tools that take what people have written.
+///
+/// # Errors
+/// [`WireError::Encode`] when the value is not of that schema, or [`WireError::Long`].
+pub fn encode_value(entry: &'static Entry, value: &Value) -> Result<Vec<u8>, WireError> {
+    let failed = |message: String| WireError::Encode { record: entry.record, message };
+    let parsed = catalogue::parsed(entry.id).ok_or(WireError::UnknownSchema(entry.id))?;
+    let mut payload = vec![0];
+    payload.extend_from_slice(&entry.id.0.to_be_bytes());
+    parsed.writer.write_value_ref(&mut payload, value).map_err(|e| failed(e.to_string()))?;
+    if payload.len() > MAX_PAYLOAD {
+        return Err(WireError::Long(payload.len()));
+    }
+    Ok(payload)
+}
+
 /// Reads the wire header: which schema, and the body behind it.
 ///
 /// # Errors

@@ -2,12 +2,14 @@
 //! order. It joins no group, commits nothing, and ends where the log ended when it began.
 
 mod config;
+mod edit;
 mod line;
 mod log;
 mod merge;
 mod plain;
 
 pub use config::{ReplayConfig, UnknownTopic, topics_by_name};
+pub use edit::{EditError, written};
 
 use log::Log;
 use merge::Merge;

@@ -61,7 +61,9 @@ impl Judge<'_> {
         }
         let failed = self.case.refunds.iter().filter(|refund| refund.has_failed).count();
         if failed > 0 || self.case.order.as_ref().is_some_and(|order| order.needs_human) {
-            self.say(Kind::NeedsHuman, format!("an effect failed for good; refunds given up: {failed}"));
+            let what = format!("an effect failed for good; refunds given up: {failed}");
+            let retry = format!("mambogo orders retry {} --by NAME", self.case.id);
+            self.found.push(Finding::new(Kind::NeedsHuman, subject, what).repaired_by(retry));
         }
         let since = |at: Option<Timestamp>| at.is_some_and(|at| self.now.since(at) > UNKNOWN_FOR_LONG);
         let captures = self.case.captures.iter();

@@ -73,17 +73,17 @@ impl Books {
                      product_ids, quantities, unit_prices, shipping_address, payment_method, accepted_at, deadline,
                      updated_at, timeline)
                  VALUES ('{order}', {partition}, 'o', '', 3, 'CONFIRMED', 'USD', {TOTAL}, '{capture}', '{{{product}}}', '{{2}}',
-                     '{{500}}', 'a', 'CREDIT_CARD', now(), now() + interval '15 min', now(), '[]')"
+                     '{{500}}', 'a', 'CREDIT_CARD', now(), date_trunc('milliseconds', now()) + interval '15 min', now(), '[]')"
             ),
             format!(
                 "INSERT INTO inventory.holds (order_id, partition, outside, product_ids, quantities, accepted_at, deadline,
                      state, changed_at)
-                 VALUES ('{order}', {partition}, false, '{{{product}}}', '{{2}}', now(), now() + interval '15 min', 'sold', now())"
+                 VALUES ('{order}', {partition}, false, '{{{product}}}', '{{2}}', now(), date_trunc('milliseconds', now()) + interval '15 min', 'sold', now())"
             ),
             format!(
                 "INSERT INTO payments.captures (id, order_id, state, amount, currency, method, deadline, first_called_at,
                      created_at, settled_at)
-                 VALUES ('{capture}', '{order}', 'CAPTURED', {TOTAL}, 'USD', 'CREDIT_CARD', now() + interval '15 min', now(),
+                 VALUES ('{capture}', '{order}', 'CAPTURED', {TOTAL}, 'USD', 'CREDIT_CARD', date_trunc('milliseconds', now()) + interval '15 min', now(),
                      now(), now())"
             ),
             format!(
@@ -340,6 +340,7 @@ async fn every_drift_is_named_with_its_id_and_its_figures() {
             (Kind::Parked, Subject::Order(id)) => {
                 format!("mambogo dlq redrive --by NAME --service payments --key {id}")
             }
+            (Kind::NeedsHuman, Subject::Order(id)) => format!("mambogo orders retry {id} --by NAME"),
             (Kind::Outbox, _) => "mambogo relay".to_owned(),
             (Kind::Lane, _) => "mambogo work payments".to_owned(),
             (_, Subject::Order(id)) => format!("mambogo replay --topic all --key {id}"),
@@ -352,4 +353,60 @@ async fn every_drift_is_named_with_its_id_and_its_figures() {
     let said: std::collections::BTreeSet<Kind> = expected.iter().map(|(kind, ..)| *kind).collect();
     assert_eq!(said.len(), Kind::ALL.len(), "every kind is put in");
     assert!(report.has_drift());
+}
+
+#[tokio::test]
+async fn a_new_order_is_found_by_index_within_seconds_and_forgotten_when_put_right() {
+    let mut books = Books::open().await;
+    books.confirmed().await;
+    let mut auditor = books.auditor();
+    auditor.tick().await.unwrap();
+    assert_eq!(auditor.looked(), 0, "what was there is left to the passes");
+    let ids = books.confirmed().await;
+    let refunded = |amount: i64| {
+        format!("UPDATE payments.captures SET refunded = {amount} WHERE id = '{}'", ids.capture)
+    };
+    books.sql(&refunded(300)).await;
+    let kinds = async |auditor: &mut Auditor| {
+        auditor.tick().await.unwrap();
+        auditor.standing().iter().map(|finding| (finding.kind, finding.subject)).collect::<Vec<_>>()
+    };
+    let order = Subject::Order(ids.order);
+    testbed::eventually("its money is a drift", async || {
+        kinds(&mut auditor).await == [(Kind::Money, order), (Kind::Provider, order)]
+    })
+    .await;
+    books.sql(&refunded(0)).await;
+    testbed::eventually("it is put right", async || kinds(&mut auditor).await.is_empty()).await;
+    books.sql(&refunded(1)).await;
+    kinds(&mut auditor).await;
+    assert!(
+        kinds(&mut auditor).await.is_empty(),
+        "an order is looked at when it is new, and then by the passes"
+    );
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_not_said_and_the_lane_that_does_not_hear_it_is() {
+    let mut books = Books::open().await;
+    let ids = books.cancelled().await;
+    books.sql(&format!("UPDATE payments.captures SET refunded = 0 WHERE id = '{}'", ids.capture)).await;
+    books.sql(&format!("UPDATE sandbox.charges SET refunded = 0 WHERE key = '{}'", ids.capture)).await;
+    // a record that orders has sent, and payments has not taken: it may be the void
+    let partition = topics::partition_of(&topics::key(ids.order), PARTITIONS);
+    let sent = format!("'{{\"payment.commands/{partition}\": 1}}'");
+    books.sql(&format!("UPDATE orders.lane SET sent = {sent} WHERE partition = {partition}")).await;
+    let report = books.pass().await;
+    let lanes: Vec<_> = report.drift.iter().map(|finding| (finding.kind, finding.subject)).collect();
+    assert_eq!(lanes, [(Kind::Lane, Subject::Lane("payments", partition))], "{report}");
+    assert_eq!(report.drift[0].what, format!("has taken 0 of 1 records of lane orders/{partition}"));
+    assert_eq!(report.unproved.len(), 1, "{report}");
+    // it is taken, and nothing comes of it
+    let heard = format!(
+        "jsonb_build_object((SELECT id FROM orders.lane WHERE partition = {partition}), '{{\"sequence\": {{\"last\": 1}}}}'::jsonb)"
+    );
+    books.sql(&format!("UPDATE payments.lane SET heard = {heard} WHERE partition = {partition}")).await;
+    let report = books.pass().await;
+    let found: Vec<_> = report.drift.iter().map(|finding| (finding.kind, finding.subject)).collect();
+    assert_eq!(found, [(Kind::Money, Subject::Order(ids.order))], "{report}");
 }

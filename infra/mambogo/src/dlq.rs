@@ -2,6 +2,8 @@
 //! lanes do the work and write down what came of it.
 
 mod act;
+mod edit;
+mod history;
 mod read;
 mod show;
 
@@ -11,7 +13,7 @@ use chassis::{
     settings::Environment,
 };
 use clap::{Args, Subcommand};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -32,9 +34,20 @@ pub(crate) enum DlqCommand {
         offset: i64,
     },
     /// Run parked records again, in place and in order; what waits behind them runs too
-    Redrive(Act),
+    Redrive {
+        #[command(flatten)]
+        act: Act,
+        /// Run what this file holds instead of the one record selected: the output of `dlq show`, its `value` changed
+        #[arg(long, value_name = "FILE")]
+        edit: Option<PathBuf>,
+    },
     /// Give parked records up; what waits behind them runs
     Discard(Act),
+    /// Show what was done about parked records: who, when, what, and what came of it
+    History {
+        #[command(flatten)]
+        of: history::Of,
+    },
 }
 
 /// Which parked records.
@@ -49,6 +62,12 @@ pub(crate) struct Filter {
     /// Of this key: an order id, a product id
     #[arg(long)]
     pub(crate) key: Option<String>,
+    /// In this partition
+    #[arg(long)]
+    pub(crate) partition: Option<i32>,
+    /// At this offset of the partition
+    #[arg(long, requires = "partition", requires = "service")]
+    pub(crate) offset: Option<i64>,
     /// Parked in this time before now: 10m, 2h
     #[arg(long, value_parser = duration)]
     pub(crate) since: Option<Duration>,
@@ -93,8 +112,15 @@ pub(crate) async fn run(environment: &Environment, command: DlqCommand) -> Outco
             let record = read::one(&mut connection, &service, partition, offset).await?;
             println!("{}", show::record(&record)?);
         }
-        DlqCommand::Redrive(act) => act::run(environment, &mut connection, act::What::Redrive, act).await?,
+        DlqCommand::Redrive { act, edit } => {
+            let edit = edit.map(|file| edit::read(&file)).transpose()?;
+            act::run(environment, &mut connection, act::What::Redrive(edit), act).await?;
+        }
         DlqCommand::Discard(act) => act::run(environment, &mut connection, act::What::Discard, act).await?,
+        DlqCommand::History { of } => {
+            let actions = history::actions(&mut connection, &of).await?;
+            print!("{}", history::text(&actions, of.json)?);
+        }
     }
     Ok(())
 }

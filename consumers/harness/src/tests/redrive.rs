@@ -249,21 +249,49 @@ async fn what_the_database_refuses_again_is_known_by_its_place() {
     assert_eq!(bed.rows().await, rows([(2, "database", 2), (3, "behind", 1)]));
 }
 
+/// The wire format's header with that schema, and a step behind it.
+fn of_schema(schema: u32, step: &[u8]) -> Vec<u8> {
+    [&[0], &schema.to_be_bytes()[..], step].concat()
+}
+
 #[tokio::test]
-async fn a_lane_just_claimed_redrives_what_an_older_release_could_not_read() {
-    let mut bed = Bed::parked().await;
-    sqlx::query("UPDATE parked SET cause = $1, record = $2 WHERE \"offset\" = 1")
+async fn a_record_of_an_unknown_schema_parks_its_key_until_a_worker_that_knows_it_claims_the_lane() {
+    const UNKNOWN: u32 = 999_999;
+    let database = toy::database().await;
+    let owner = Owner::claim(&database).await;
+    let mut bed = Bed { _database: database, owner, next: 0 };
+    let unknown = Record { payload: of_schema(UNKNOWN, b"1"), ..bed.at(Step::To(0)) };
+    let other = Record { key: schemas::topics::key(Uuid::from_u128(8)).to_vec(), ..bed.at(Step::To(1)) };
+    let batch = vec![unknown, other, bed.at(Step::To(2))];
+    let committed = bed.run(batch).await.unwrap();
+    let rejection = &committed.judgement.rejected[0].1;
+    assert!(rejection.cause == UNKNOWN_SCHEMA && rejection.detail.contains("999999"), "{rejection:?}");
+    assert_eq!(bed.rows().await, rows([(0, UNKNOWN_SCHEMA, 1), (2, "behind", 1)]), "its key waits");
+    assert_eq!(committed.tally.unwrap(), [(Uuid::from_u128(8), 1)], "others flow");
+
+    // claimed by the same release: it stays
+    bed.owner.due = true;
+    bed.owner.claimed = [0].into();
+    bed.run(vec![]).await.unwrap();
+    assert_eq!(bed.said(Topic::OrderCommands).await.len(), 0);
+    // and by one that knows the schema: as if it had been this one
+    sqlx::query("UPDATE parked SET record = $1 WHERE cause = $2")
+        .bind(of_schema(1_001, b"1"))
         .bind(UNKNOWN_SCHEMA)
-        .bind(vec![0_u8, 0, 0, 3, 0xe9, 7])
         .execute(&mut bed.owner.connection)
         .await
         .unwrap();
-    bed.owner.due = true;
+    bed.owner.claimed = [].into();
     bed.run(vec![]).await.unwrap();
     assert_eq!(bed.said(Topic::OrderCommands).await.len(), 0, "only after a claim");
     bed.owner.claimed = [0].into();
     bed.run(vec![]).await.unwrap();
     let said = bed.said(Topic::OrderCommands).await;
     let command: RedriveParked = wire::decode(&said[0]).unwrap();
-    assert_eq!((said.len(), command.offsets), (1, vec![1]));
+    assert_eq!((said.len(), &command.offsets[..]), (1, &[0][..]));
+    bed.owner.claimed = [].into();
+    let batch = vec![Record { payload: said[0].clone(), ..bed.at(Step::To(0)) }];
+    let committed = bed.run(batch).await.unwrap();
+    assert_eq!(committed.tally.unwrap(), [(KEY, 1), (KEY, 2)], "both, in their order");
+    assert_eq!(bed.rows().await, rows([]));
 }

@@ -3,6 +3,7 @@
 
 use super::{
     Act, Outcome,
+    edit::Edit,
     read::{self, BEHIND, Came, Parked},
 };
 use chassis::{clock::Clock, settings::Environment};
@@ -27,10 +28,22 @@ use uuid::Uuid;
 const GROWTH: usize = 5;
 const TICK: Duration = Duration::from_millis(100);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum What {
-    Redrive,
+    /// With another payload for the one record selected, if there is one.
+    Redrive(Option<Edit>),
     Discard,
+}
+
+impl What {
+    /// What tells one action on a selection from another.
+    fn meaning(&self) -> String {
+        match self {
+            Self::Redrive(None) => "redrive".to_owned(),
+            Self::Redrive(Some(edit)) => format!("redrive as {:?}", edit.payload),
+            Self::Discard => "discard".to_owned(),
+        }
+    }
 }
 
 /// One command: records of one key.
@@ -53,10 +66,10 @@ struct Selection {
 }
 
 impl Selection {
-    fn freeze(what: What, parked: &[Parked]) -> Self {
+    fn freeze(what: &What, parked: &[Parked]) -> Self {
         let line = |p: &Parked| format!("{} {} {} {}\n", p.service, p.partition, p.offset, p.attempts);
         let text: String = parked.iter().map(line).collect();
-        let id = Uuid::new_v5(&Uuid::nil(), format!("{what:?}\n{text}").as_bytes());
+        let id = Uuid::new_v5(&Uuid::nil(), format!("{}\n{text}", what.meaning()).as_bytes());
         let mut keys: BTreeMap<(&str, i32, &[u8]), Vec<&Parked>> = BTreeMap::new();
         for record in parked {
             keys.entry((record.service, record.partition, &record.key)).or_default().push(record);
@@ -83,18 +96,18 @@ impl Item {
         })
     }
 
-    fn record(&self, what: What, act: &Act, selection: &str, now: Timestamp) -> Outcome<OutboundRecord> {
+    fn record(&self, what: &What, act: &Act, selection: &str, now: Timestamp) -> Outcome<OutboundRecord> {
         let (requested_by, reason) = (act.by.clone(), act.reason.clone());
         let (action_id, offsets) = (self.action, self.offsets.clone());
         let selection = Some(selection.to_owned());
         let payload = match what {
-            What::Redrive => wire::encode(&RedriveParked {
+            What::Redrive(edit) => wire::encode(&RedriveParked {
                 action_id,
                 requested_by,
                 reason,
                 selection,
                 offsets,
-                edited: None,
+                edited: edit.as_ref().map(|edit| edit.payload.clone()),
             })?,
             What::Discard => {
                 wire::encode(&DiscardParked { action_id, requested_by, reason, selection, offsets })?
@@ -124,7 +137,10 @@ pub(super) async fn run(
     if act.filter.cause.is_none() {
         parked.retain(|record| record.cause != BEHIND);
     }
-    let selection = Selection::freeze(what, &parked);
+    if let What::Redrive(Some(edit)) = &what {
+        edit.check(&parked)?;
+    }
+    let selection = Selection::freeze(&what, &parked);
     println!("selection {}: {} records of {} keys", selection.name, selection.records, selection.items.len());
     if act.selection.as_ref().is_some_and(|expected| *expected != selection.name) {
         return Err("the selection is another one by now; look at it again with --dry-run".into());
@@ -133,7 +149,7 @@ pub(super) async fn run(
         return Ok(());
     }
     let publisher = Publisher::start(PublisherConfig::from_environment(environment, "mambogo-dlq")?)?;
-    let outcome = send_in_steps(&publisher, audit, what, &act, &selection).await;
+    let outcome = send_in_steps(&publisher, audit, &what, &act, &selection).await;
     publisher.shutdown(act.wait).await;
     outcome
 }
@@ -141,7 +157,7 @@ pub(super) async fn run(
 async fn send_in_steps(
     publisher: &Publisher,
     audit: &mut PgConnection,
-    what: What,
+    what: &What,
     act: &Act,
     selection: &Selection,
 ) -> Outcome {

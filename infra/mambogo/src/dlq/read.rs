@@ -5,6 +5,7 @@ use schemas::{
     catalogue::{self, SchemaId},
     topics::Topic,
 };
+use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -33,6 +34,13 @@ pub(super) struct Parked {
     pub(super) seconds: f64,
 }
 
+impl Parked {
+    /// Its place on the log: topic, partition, offset.
+    pub(super) fn origin(&self) -> String {
+        format!("{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
 /// One parked record with all that is known of it.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -51,7 +59,7 @@ pub(super) struct Came {
     pub(super) next: Option<Uuid>,
 }
 
-fn services(wanted: Option<&str>) -> Outcome<Vec<(&'static str, Topic)>> {
+pub(super) fn services(wanted: Option<&str>) -> Outcome<Vec<(&'static str, Topic)>> {
     let found: Vec<_> =
         SERVICES.into_iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)).collect();
     if found.is_empty() {
@@ -72,12 +80,15 @@ pub(super) async fn select(audit: &mut PgConnection, filter: &Filter) -> Outcome
              FROM {service}.parked
              WHERE topic = $1 AND ($2::text IS NULL OR cause = $2) AND ($3::bytea IS NULL OR key = $3)
                AND ($4::float8 IS NULL OR parked_at > now() - make_interval(secs => $4))
-             ORDER BY partition, \"offset\" LIMIT $5"
+               AND ($5::int IS NULL OR partition = $5) AND ($6::bigint IS NULL OR \"offset\" = $6)
+             ORDER BY partition, \"offset\" LIMIT $7"
         )))
         .bind(topic.name())
         .bind(filter.cause.as_deref())
         .bind(filter.key.as_deref().map(str::as_bytes))
         .bind(filter.since.map(|since| since.as_secs_f64()))
+        .bind(filter.partition)
+        .bind(filter.offset)
         .bind(MOST)
         .fetch_all(&mut *audit)
         .await?;
@@ -176,4 +187,81 @@ pub(super) async fn came(
             Ok((row.try_get("action")?, came))
         })
         .collect()
+}
+
+/// One action, as its lane wrote it down.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Action {
+    pub(super) at: String,
+    pub(super) service: &'static str,
+    pub(super) action: Uuid,
+    pub(super) what: String,
+    pub(super) key: String,
+    pub(super) requested_by: String,
+    pub(super) reason: Option<String>,
+    pub(super) selection: Option<String>,
+    pub(super) result: String,
+    pub(super) ran: Vec<i64>,
+    pub(super) discarded: Vec<i64>,
+    pub(super) stopped_at: Option<i64>,
+    pub(super) cause: Option<String>,
+    pub(super) remaining: i64,
+    /// Payloads as far as they can be read: before an edit, and after it.
+    pub(super) original: Option<serde_json::Value>,
+    pub(super) edited: Option<serde_json::Value>,
+}
+
+/// The newest actions of a filter, oldest first.
+pub(super) async fn actions(
+    audit: &mut PgConnection,
+    service: Option<&str>,
+    key: Option<&str>,
+    selection: Option<&str>,
+    since: Option<std::time::Duration>,
+) -> Outcome<Vec<Action>> {
+    let mut actions = Vec::new();
+    for (service, _) in services(service)? {
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT to_char(acted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS at, action, what, key,
+                    requested_by, reason, selection, result, ran, discarded, stopped_at, cause, remaining, original, edited
+             FROM {service}.parked_action
+             WHERE ($1::bytea IS NULL OR key = $1) AND ($2::text IS NULL OR selection = $2)
+               AND ($3::float8 IS NULL OR acted_at > now() - make_interval(secs => $3))
+             ORDER BY acted_at DESC LIMIT $4"
+        )))
+        .bind(key.map(str::as_bytes))
+        .bind(selection)
+        .bind(since.map(|since| since.as_secs_f64()))
+        .bind(MOST)
+        .fetch_all(&mut *audit)
+        .await?;
+        for row in rows {
+            actions.push(Action {
+                at: row.try_get("at")?,
+                service,
+                action: row.try_get("action")?,
+                what: row.try_get("what")?,
+                key: String::from_utf8_lossy(&row.try_get::<Vec<u8>, _>("key")?).into_owned(),
+                requested_by: row.try_get("requested_by")?,
+                reason: row.try_get("reason")?,
+                selection: row.try_get("selection")?,
+                result: row.try_get("result")?,
+                ran: row.try_get("ran")?,
+                discarded: row.try_get("discarded")?,
+                stopped_at: row.try_get("stopped_at")?,
+                cause: row.try_get("cause")?,
+                remaining: row.try_get("remaining")?,
+                original: row.try_get::<Option<Vec<u8>>, _>("original")?.as_deref().map(shown),
+                edited: row.try_get::<Option<Vec<u8>>, _>("edited")?.as_deref().map(shown),
+            });
+        }
+    }
+    actions.sort_by(|a, b| a.at.cmp(&b.at));
+    Ok(actions)
+}
+
+fn shown(payload: &[u8]) -> serde_json::Value {
+    let read = replay::readable(payload).ok().and_then(|value| serde_json::to_value(value).ok());
+    read.unwrap_or_else(|| format!("{} bytes that cannot be read", payload.len()).into())
 }

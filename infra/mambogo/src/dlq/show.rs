@@ -19,6 +19,12 @@ pub(super) fn table(groups: &Groups) -> String {
     text
 }
 
+/// The schema's id that the payload begins with.
+fn schema_of(payload: &[u8]) -> Option<u32> {
+    let (magic, rest) = payload.split_first()?;
+    rest.first_chunk::<4>().filter(|_| *magic == 0).map(|id| u32::from_be_bytes(*id))
+}
+
 /// The record as JSON: where it lies, why it is parked, what it says.
 pub(super) fn record(whole: &Whole) -> Outcome<String> {
     let parked = &whole.parked;
@@ -28,12 +34,13 @@ pub(super) fn record(whole: &Whole) -> Outcome<String> {
     };
     Ok(serde_json::to_string_pretty(&json!({
         "service": parked.service,
-        "origin": format!("{}/{}/{}", parked.topic, parked.partition, parked.offset),
+        "origin": parked.origin(),
         "key": String::from_utf8_lossy(&parked.key),
         "cause": parked.cause,
         "detail": whole.detail,
         "attempts": parked.attempts,
         "parkedSeconds": parked.seconds.round(),
+        "schema": schema_of(&whole.payload),
         "value": value,
         "error": error,
     }))?)

@@ -135,15 +135,42 @@ async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
     let edge = system.start(&["serve"]).await;
     let relay = system.start(&["relay"]).await;
     let workers = system.start(&["work"]).await;
+    let auditor = system.start(&["auditor"]).await;
     system.is_proved(&edge).await;
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
     let flow = flow(client, system.products(500).await, Arc::clone(&accepted));
     let workers = kill_again_and_again(&system, &["work"], workers, &[], &accepted, 11).await;
     settle_and_audit(&system, flow.await.unwrap()).await;
-    for process in [workers, relay, edge] {
+    saw_no_drift_and_sees_one(&system, &auditor).await;
+    for process in [auditor, workers, relay, edge] {
         process.stop().await;
     }
+}
+
+/// The auditor that ran all the time has said nothing; then a unit is moved by hand.
+async fn saw_no_drift_and_sees_one(system: &System, auditor: &Process) {
+    let log = auditor.log();
+    assert!(!log.contains("drift"), "{log}");
+    let looked = auditor.metric("mambogo_audit_looked_total").await.unwrap_or_default();
+    assert!(looked >= ORDERS as f64, "it looked at {looked} orders");
+    let mut admin = system.database.connect_admin().await;
+    let product: String = sqlx::query_scalar(
+        "UPDATE inventory.products SET sold = sold + 1, available = available - 1
+         WHERE id = (SELECT id FROM inventory.products WHERE sold > 0 ORDER BY id LIMIT 1) RETURNING id::text",
+    )
+    .fetch_one(&mut admin)
+    .await
+    .unwrap();
+    eventually_within(Duration::from_secs(120), "the drift is seen", async || {
+        auditor.metrics().await.contains("mambogo_audit_drift{kind=\"stock_holds\"} 1")
+    })
+    .await;
+    let log = auditor.log();
+    assert_eq!(log.matches("drift").count(), 1, "{log}");
+    assert!(log.contains(&format!("product {product}")) && log.contains("mambogo replay --topic"), "{log}");
+    let (_, error) = system.try_tool(&["audit", "--json"]).await;
+    assert!(error.unwrap().contains("the books do not agree"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,12 @@ impl Process {
         }
     }
 
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        let page = reqwest::get(format!("http://{}/metrics", self.management)).await.unwrap();
+        page.text().await.unwrap()
+    }
+
     /// The value of a metric without labels.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let page =
