@@ -86,7 +86,7 @@ impl Auditor {
         let now = Instant::now();
         self.read_desk_if_old(now).await?;
         self.look_at_new(now).await?;
-        self.look_at_overdue().await?;
+        self.look_at_overdue_if_time(now).await?;
         self.look_again().await
     }
 
@@ -104,6 +104,10 @@ impl Auditor {
     #[must_use]
     pub fn suspects(&self) -> usize {
         self.suspects.unproved().count()
+    }
+
+    pub(crate) fn pause(&self) -> u32 {
+        self.config.pause
     }
 
     /// Orders looked at so far.
@@ -135,19 +139,22 @@ impl Auditor {
         }
         self.read_desk(now).await?;
         let orders = self.suspects.due(&self.desk.lanes, now, AGAIN_AT_ONCE);
-        let strays = orders.iter().flat_map(|id| self.suspects.captures_of(*id)).collect();
-        self.look(&Look { orders: orders.into_iter().collect(), strays }).await
+        let strays: Vec<Uuid> = orders.iter().flat_map(|id| self.suspects.captures_of(*id)).collect();
+        for some in orders.chunks(AT_ONCE) {
+            self.look_at(some, &strays, true).await?;
+        }
+        Ok(())
     }
 
     async fn look(&mut self, look: &Look) -> sqlx::Result<()> {
         let orders: Vec<Uuid> = look.orders.iter().copied().collect();
         for some in orders.chunks(AT_ONCE) {
-            self.look_at(some, &look.strays).await?;
+            self.look_at(some, &look.strays, false).await?;
         }
         Ok(())
     }
 
-    async fn look_at(&mut self, orders: &[Uuid], strays: &[Uuid]) -> sqlx::Result<()> {
+    async fn look_at(&mut self, orders: &[Uuid], strays: &[Uuid], was_due: bool) -> sqlx::Result<()> {
         let now = self.store.now().await?;
         let cases = self.store.cases(orders, strays).await?;
         self.looked += cases.len() as u64;
@@ -165,7 +172,7 @@ impl Auditor {
         }
         let note = Arc::new(self.desk.lanes.note());
         for (case, found) in judged {
-            self.suspects.hear(case, found, &note, Instant::now());
+            self.suspects.hear(case, found, &note, Instant::now(), was_due);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ pub struct AuditConfig {
     pub tick: Duration,
     /// Most orders looked at in a second.
     pub rate: u32,
+    /// Work in the background that took so long is followed by this many times the time without.
+    pub pause: u32,
     /// How long a lane may take to hear what was sent to it, and an outbox to drain.
     pub patience: Duration,
 }
@@ -46,12 +48,13 @@ impl AuditConfig {
             ledger: Some(source("sandbox")),
             tick: Duration::from_secs(1),
             rate: 2_000,
+            pause: 1_000,
             patience: Duration::from_secs(60),
         }
     }
 
     /// Reads `AUDIT_MOVED` (services that have moved out of `database`: `service=URL`, separated by commas),
-    /// `AUDIT_TICK` (1s), `AUDIT_RATE` (2000), `AUDIT_PATIENCE` (60s), and whether `PAYMENT_PROVIDER` is the built-in
+    /// `AUDIT_TICK` (1s), `AUDIT_RATE` (2000), `AUDIT_PAUSE` (1000), `AUDIT_PATIENCE` (60s), and whether `PAYMENT_PROVIDER` is the built-in
     /// `sandbox`, whose ledger is compared too.
     ///
     /// # Errors
@@ -63,6 +66,7 @@ impl AuditConfig {
         }
         config.tick = environment.duration_or("AUDIT_TICK", config.tick)?.max(Duration::from_millis(10));
         config.rate = environment.parse_or("AUDIT_RATE", "a number of orders", config.rate)?.max(1);
+        config.pause = environment.parse_or("AUDIT_PAUSE", "a number of times", config.pause)?;
         config.patience = environment.duration_or("AUDIT_PATIENCE", config.patience)?;
         for moved in environment.text_or("AUDIT_MOVED", "").split(',').filter(|text| !text.trim().is_empty())
         {

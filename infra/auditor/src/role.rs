@@ -18,8 +18,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Background work that took so long is followed by this many times the time without: a third of a percent.
-const PAUSE: u32 = 300;
 /// The shortest pause between two comparisons of all stock, and after a pass over all orders.
 const SHORTEST: Duration = Duration::from_secs(10);
 /// Most findings logged one by one; the gauges count all.
@@ -29,7 +27,7 @@ const LOGGED: usize = 1_000;
 pub async fn run(config: AuditConfig, part: Part, stop: CancellationToken) {
     let (send, stock) = watch::channel(Vec::new());
     let mut tasks = JoinSet::new();
-    tasks.spawn(compare_stock(config.inventory.clone(), send));
+    tasks.spawn(compare_stock(config.inventory.clone(), config.pause, send));
     let mut tick = interval(config.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut role = Role {
@@ -87,7 +85,7 @@ impl Role {
         }
         let pass_begun = *self.pass_begun.get_or_insert(begun);
         let is_last = self.auditor.sweep_page().await?;
-        let pause = begun.elapsed() * PAUSE;
+        let pause = begun.elapsed() * self.auditor.pause();
         self.next_page = begun + if is_last { pause.max(SHORTEST) } else { pause };
         if is_last {
             gauge!(names::LAST_PASS).set(seconds_now());
@@ -99,7 +97,7 @@ impl Role {
 }
 
 /// Compares all stock again and again, on a connection of its own: with many holds that takes seconds.
-async fn compare_stock(inventory: SourceConfig, send: watch::Sender<Vec<Finding>>) {
+async fn compare_stock(inventory: SourceConfig, pause: u32, send: watch::Sender<Vec<Finding>>) {
     let mut database = Database::new(inventory);
     loop {
         let begun = Instant::now();
@@ -112,7 +110,7 @@ async fn compare_stock(inventory: SourceConfig, send: watch::Sender<Vec<Finding>
                 tracing::warn!(%error, "audit of stock");
             }
         }
-        sleep((begun.elapsed() * PAUSE).max(SHORTEST)).await;
+        sleep((begun.elapsed() * pause).max(SHORTEST)).await;
     }
 }
 

@@ -50,9 +50,22 @@ impl Watched {
 }
 
 impl Suspects {
-    /// Takes in what was seen of an order, and what is wrong with it. `note` was made after it was seen.
-    pub(crate) fn hear(&mut self, case: Case, found: Vec<Finding>, note: &Arc<Note>, now: Instant) {
-        let is_known = self.watched.contains_key(&case.id);
+    /// Takes in what was seen of an order, and what is wrong with it. `note` was made after it was seen. Only a look that
+    /// was [`Self::due`] can prove anything: before any other, what was on its way need not have passed.
+    pub(crate) fn hear(
+        &mut self,
+        case: Case,
+        found: Vec<Finding>,
+        note: &Arc<Note>,
+        now: Instant,
+        was_due: bool,
+    ) {
+        let known = self.watched.get(&case.id);
+        let is_same = known.is_some_and(|known| known.case == case && kinds(&known.found) == kinds(&found));
+        if is_same && !was_due {
+            return;
+        }
+        let is_known = known.is_some();
         if found.is_empty() && case.is_settled() {
             self.watched.remove(&case.id);
             return;
@@ -64,10 +77,8 @@ impl Suspects {
             return;
         }
         let unchanged = match self.watched.get(&case.id) {
-            // the same kinds, for figures of time may differ
-            Some(before) if before.case == case && kinds(&before.found) == kinds(&found) => {
-                before.unchanged.saturating_add(1)
-            }
+            // by kinds, for figures of time may differ
+            Some(before) if is_same => before.unchanged.saturating_add(1),
             Some(before) if before.is_proved() && kinds(&found).is_subset(&kinds(&before.found)) => {
                 before.unchanged
             }

@@ -4,20 +4,32 @@ use super::{Auditor, desk::lane};
 use crate::{rules::OVERDUE, store::Look};
 use schemas::time::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
 
 /// How far back the first look goes; the passes over everything go further.
 const FIRST: Duration = Duration::from_secs(60 * 60);
 /// Most looked at of a partition at once.
 const AT_ONCE: i64 = 500;
+/// Between two looks.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Deadlines up to here have been looked at, by partition.
 #[derive(Default)]
 pub(crate) struct Overdue {
+    looked: Option<Instant>,
     orders: BTreeMap<i32, Timestamp>,
     outside: BTreeMap<i32, Timestamp>,
 }
 
 impl Auditor {
+    pub(super) async fn look_at_overdue_if_time(&mut self, now: Instant) -> sqlx::Result<()> {
+        if self.overdue.looked.is_some_and(|looked| now - looked < AGAIN) {
+            return Ok(());
+        }
+        self.overdue.looked = Some(now);
+        self.look_at_overdue().await
+    }
+
     pub(super) async fn look_at_overdue(&mut self) -> sqlx::Result<()> {
         let now = self.store.now().await?;
         let to = Timestamp(now.0.saturating_sub(i64::try_from(OVERDUE.as_millis()).unwrap_or(i64::MAX)));

@@ -47,7 +47,7 @@ impl Watch {
     }
 
     fn hear(&mut self, case: Case, found: Vec<Finding>, sent: u64) {
-        self.suspects.hear(case, found, &Arc::new(lanes(sent, 0).note()), self.now);
+        self.suspects.hear(case, found, &Arc::new(lanes(sent, 0).note()), self.now, true);
     }
 
     fn is_due(&mut self, taken: u64) -> bool {
@@ -70,6 +70,16 @@ fn a_suspect_waits_until_what_was_on_its_way_has_passed() {
     assert_eq!(watch.proved(), 0, "once is not enough");
     watch.hear(case(), wrong(Kind::Money), 3);
     assert_eq!((watch.proved(), watch.suspects.unproved().count()), (1, 0));
+}
+
+#[test]
+fn a_look_that_was_not_due_proves_nothing() {
+    let mut watch = Watch::suspecting();
+    for _ in 0..5 {
+        let note = Arc::new(lanes(4, 0).note());
+        watch.suspects.hear(case(), wrong(Kind::Money), &note, watch.now, false);
+    }
+    assert!(watch.proved() == 0 && watch.is_due(3), "its first note is still the one that has to pass");
 }
 
 #[test]

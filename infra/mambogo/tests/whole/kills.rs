@@ -135,7 +135,8 @@ async fn workers_killed_ten_times_lose_nothing_and_do_nothing_twice() {
     let edge = system.start(&["serve"]).await;
     let relay = system.start(&["relay"]).await;
     let workers = system.start(&["work"]).await;
-    let auditor = system.start(&["auditor"]).await;
+    let auditor = system.launch(&["auditor"], &[("AUDIT_PAUSE", "1")]);
+    auditor.is_ready().await;
     system.is_proved(&edge).await;
     let client = system.client(&edge, "flow").await;
     let accepted = Arc::new(AtomicUsize::new(0));
