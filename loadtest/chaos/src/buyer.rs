@@ -187,10 +187,10 @@ impl Buyer {
         }
     }
 
-    /// Leaves the server alone: as long as it asks, or longer each time.
+    /// Leaves the server alone: at least as long as it asks, and longer each time.
     async fn rest(&mut self, asked: Option<Duration>) {
         self.turn += 1;
-        let wait = asked.unwrap_or(self.wait);
+        let wait = asked.unwrap_or_default().max(self.wait);
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
         tokio::time::sleep(wait.mul_f64(self.random.random_range(0.8..1.3))).await;
     }
