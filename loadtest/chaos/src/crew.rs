@@ -227,7 +227,10 @@ impl Crew {
     /// # Errors
     /// When there is none.
     pub(crate) fn running(&self, seat: usize) -> Result<Running, Failure> {
-        Running::of_file(&self.instance.pid_file(&self.at(seat)?.name))
+        let seat = self.at(seat)?;
+        let child = seat.child.as_ref().ok_or_else(|| format!("{} does not run", seat.name))?;
+        // not by its pid file: on a busy machine a process that has just begun has not written its own yet
+        Running::of_pid(child.id()).ok_or_else(|| format!("{} has ended by itself", seat.name).into())
     }
 
     /// Those that should run and have ended by themselves.

@@ -59,6 +59,11 @@ impl Running {
         if running.lives() { Ok(running) } else { Err(format!("{} has ended", file.display()).into()) }
     }
 
+    /// Who has that pid now: for a child of ours, which keeps its pid until we have waited for it.
+    pub(crate) fn of_pid(pid: u32) -> Option<Self> {
+        Some(Self { pid, birth: birth_of(pid)? })
+    }
+
     /// Sends a signal to it, if it is still the one we know.
     ///
     /// # Errors
@@ -179,7 +184,7 @@ mod tests {
     async fn a_tree_is_killed_with_its_children() {
         let mut parent =
             Command::new("sh").args(["-c", "sleep 600 & wait"]).stdin(Stdio::null()).spawn().unwrap();
-        let running = Running { pid: parent.id(), birth: birth_of(parent.id()).unwrap() };
+        let running = Running::of_pid(parent.id()).unwrap();
         while running.children().is_empty() {
             tokio::task::yield_now().await;
         }
