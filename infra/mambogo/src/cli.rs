@@ -87,6 +87,16 @@ pub(crate) enum Command {
         /// What may go wrong: all, none, or any of crashes, zombies, relays, provider, poison, with commas between
         #[arg(long, default_value = "all")]
         faults: simulator::Faults,
+        /// Plant a bug into what is modelled and see that it is found: fence, dedupe, floor, late-capture, waiter,
+        /// redrive-order, redrive-twice, seek, edge-trust; or `all`, one after the other
+        #[arg(long, conflicts_with = "exhaustive")]
+        plant: Option<String>,
+        /// Explore two orders and two products to the end instead: every order of steps, one or two faults anywhere
+        #[arg(long)]
+        exhaustive: bool,
+        /// With --exhaustive: most states of one setup
+        #[arg(long, default_value_t = 10_000_000)]
+        states: u64,
     },
     /// Print records as JSON lines, oldest first, outside every worker's group
     Replay {

@@ -10,6 +10,7 @@ mod provider;
 mod roles;
 mod seed;
 mod setup;
+mod sim;
 mod tools;
 
 use clap::Parser;
@@ -45,7 +46,10 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Orders { command } => orders::run(&environment, command).await?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
-        Command::Sim { seed, histories, orders, faults } => tools::sim(seed, histories, orders, faults)?,
+        Command::Sim { exhaustive: true, states, .. } => sim::explore(states)?,
+        Command::Sim { seed, histories, orders, faults, plant, .. } => {
+            sim::run(seed, histories, orders, faults, plant.as_deref())?;
+        }
         Command::Replay { topic, since, key } => tools::replay(&environment, &topic, since, key).await?,
     }
     Ok(())

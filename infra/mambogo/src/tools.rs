@@ -1,4 +1,4 @@
-//! The operator's and the analyst's commands, first forms: token, lag, sim, replay.
+//! The operator's and the analyst's commands, first forms: token, lag, replay.
 
 use crate::{config, lag};
 use chassis::{clock::Clock, kafka::Cluster, settings::Environment, signals};
@@ -25,16 +25,6 @@ pub(crate) async fn lag(environment: &Environment, json: bool) -> Outcome {
     } else {
         print!("{}", lag::table(&rows));
     }
-    Ok(())
-}
-
-/// Many histories, in memory. Nothing is connected to.
-pub(crate) fn sim(seed: Option<u64>, histories: u64, orders: u8, faults: simulator::Faults) -> Outcome {
-    let seed = seed.unwrap_or_else(|| chassis::ids::random().as_u64_pair().0);
-    println!("seed {seed}: {histories} histories of {orders} orders");
-    let begun = std::time::Instant::now();
-    simulator::run(&simulator::Plan { seed, histories, orders, faults })?;
-    println!("every invariant held; {:.1} s", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
