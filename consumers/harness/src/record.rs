@@ -68,6 +68,9 @@ pub enum Verdict {
     AlreadyApplied,
 }
 
+/// Longest detail of a rejection, in characters.
+pub(crate) const MAX_DETAIL: usize = 1_000;
+
 /// Why a record was rejected: it will be parked, with its key's later records behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -78,10 +81,15 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// A rejection with that cause.
+    /// A rejection with that cause. A long detail is cut: it may quote what could not be read, and that may be a whole
+    /// payload; in a dead letter beside the payload itself it would be too large for any topic, and the lane would halt.
     #[must_use]
     pub fn new(cause: &'static str, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into() }
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL) {
+            detail.truncate(end);
+        }
+        Self { cause, detail }
     }
 }
 

@@ -18,9 +18,6 @@ use schemas::{
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Longest detail of a rejection that is kept, in characters.
-const MAX_DETAIL: usize = 1_000;
-
 /// Numbers all that is said, in order, and packs one row for each lane that says something.
 #[must_use]
 pub fn pack(
@@ -68,15 +65,9 @@ pub fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
             header: record.header.clone(),
             record: record.payload.clone(),
             cause: rejection.cause,
-            detail: short(rejection),
+            detail: rejection.detail.clone(),
         })
         .collect()
-}
-
-/// A rejection's detail as it is kept. It may quote what it could not read, and that may be a whole payload: beside the
-/// payload itself the dead letter would be too large for any topic, and the lane would halt on it.
-fn short(rejection: &Rejection) -> String {
-    rejection.detail.chars().take(MAX_DETAIL).collect()
 }
 
 fn say(said: &Said, lane: &mut Lane, partitions: i32, now: Timestamp) -> OutboxRecord {
@@ -131,7 +122,7 @@ fn copy(
         key: record.key.iter().copied().take(1_024).collect(),
         payload: if fits { record.payload.clone() } else { Vec::new() },
         headers: vec![
-            (DLQ_CAUSE.to_owned(), format!("{}: {}", rejection.cause, short(rejection)).into_bytes()),
+            (DLQ_CAUSE.to_owned(), format!("{}: {}", rejection.cause, rejection.detail).into_bytes()),
             (DLQ_ATTEMPTS.to_owned(), b"1".to_vec()),
             (DLQ_ORIGIN.to_owned(), origin.into_bytes()),
         ],
@@ -141,6 +132,7 @@ fn copy(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::MAX_DETAIL;
     use schemas::{envelope::EnvelopeError, ids::LaneId};
 
     fn lane() -> Lane {

@@ -17,7 +17,7 @@ use harness::{
 };
 use schemas::{
     ids::OrderId,
-    messages::PaymentCommand,
+    messages::{CapturePayment, PaymentCommand},
     time::Timestamp,
     topics::{self, PAYMENTS_GROUP, Topic},
 };
@@ -201,6 +201,9 @@ fn check_fields(command: &PaymentCommand) -> Result<(), Rejection> {
     if matches!(command, PaymentCommand::CapturePayment(command) if command.payment_method.is_empty()) {
         return Err(Rejection::new("text", "a CapturePayment without a payment method"));
     }
+    if let PaymentCommand::CapturePayment(CapturePayment { amount: amount @ ..1, .. }) = command {
+        return Err(Rejection::new("amount", format!("a capture of {amount}")));
+    }
     if deadline < Timestamp(0) || deadline > END_OF_TIME {
         return Err(Rejection::new("deadline", format!("a deadline of {} ms", deadline.0)));
     }
@@ -256,6 +259,8 @@ mod tests {
         assert_eq!(cause(Uuid::from_u128(9), &good), "key_mismatch");
         let late = CapturePayment { deadline: Timestamp(i64::MAX), ..good.clone() };
         assert_eq!(cause(order, &late), "deadline");
+        let nothing = CapturePayment { amount: 0, ..good.clone() };
+        assert_eq!(cause(order, &nothing), "amount");
         let odd = CapturePayment { payment_method: "A\0B".to_owned(), ..good };
         assert_eq!(cause(order, &odd), "text");
         let none = CapturePayment { payment_method: String::new(), ..odd };

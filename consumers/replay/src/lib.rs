@@ -7,9 +7,11 @@ mod line;
 mod log;
 mod merge;
 mod plain;
+mod terminal;
 
 pub use config::{ReplayConfig, UnknownTopic, topics_by_name};
 pub use edit::{EditError, written};
+pub use terminal::for_terminals;
 
 use log::Log;
 use merge::Merge;
@@ -99,7 +101,8 @@ fn print_ready(
         let line = line::Line::of(&record);
         report.records += 1;
         report.unreadable += u64::from(line.is_unreadable());
-        serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+        let json = serde_json::to_string(&line).map_err(io::Error::from)?;
+        out.write_all(for_terminals(json).as_bytes())?;
         out.write_all(b"\n")?;
         log.make_room(source, merge)?;
     }

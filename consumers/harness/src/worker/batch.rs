@@ -153,7 +153,7 @@ impl<S: Service> Worker<S> {
             group,
             partition = record.partition,
             offset = record.offset,
-            key = %String::from_utf8_lossy(&record.key).escape_default(),
+            key = %shown(&record.key),
             cause = rejection.cause,
             detail = rejection.detail,
             is_parked = judge::parks(record, rejection),
@@ -205,4 +205,9 @@ impl<S: Service> Worker<S> {
             Err(error) => tracing::debug!(group = self.set.group, %error, "waking relays"),
         }
     }
+}
+
+/// The beginning of a key that may be anything.
+fn shown(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).chars().take(40).flat_map(char::escape_default).collect()
 }

@@ -32,7 +32,7 @@ pub(super) fn record(whole: &Whole) -> Outcome<String> {
         Ok(value) => (serde_json::to_value(value)?, None),
         Err(error) => (serde_json::Value::Null, Some(error.to_string())),
     };
-    Ok(serde_json::to_string_pretty(&json!({
+    Ok(replay::for_terminals(serde_json::to_string_pretty(&json!({
         "service": parked.service,
         "origin": parked.origin(),
         "key": String::from_utf8_lossy(&parked.key),
@@ -43,5 +43,5 @@ pub(super) fn record(whole: &Whole) -> Outcome<String> {
         "schema": schema_of(&whole.payload),
         "value": value,
         "error": error,
-    }))?)
+    }))?))
 }

@@ -9,7 +9,9 @@
     reason = "a test has nobody else to tell"
 )]
 
+mod away;
 mod buyers;
+mod doors;
 mod idempotency;
 mod kills;
 mod notices;
