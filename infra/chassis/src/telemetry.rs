@@ -1,7 +1,10 @@
 //! Logs and metrics.
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use std::time::Duration;
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -27,12 +30,44 @@ impl std::str::FromStr for LogFormat {
 /// Sends log lines to standard error. `filter` is a `tracing` directive such as `info,harness=debug`.
 pub fn start_logs(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Plain(io::stderr()));
     // a second call (tests) leaves the first in place
     let _ = match format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
+}
+
+/// Writes log lines in which nothing but their end is a control character: what others said (an error of a server, a key)
+/// forges no line and drives no terminal.
+#[derive(Debug, Clone)]
+pub struct Plain<W>(pub W);
+
+impl<W: Write> Write for Plain<W> {
+    /// `line` is a whole one, as `tracing-subscriber` writes them.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let body = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = String::from_utf8_lossy(body);
+        if text.chars().any(char::is_control) {
+            let escaped = text.chars().fold(String::with_capacity(line.len() + 16), |mut escaped, c| {
+                if c.is_control() {
+                    escaped.extend(c.escape_default())
+                } else {
+                    escaped.push(c)
+                }
+                escaped
+            });
+            self.0.write_all(escaped.as_bytes())?;
+        } else {
+            self.0.write_all(body)?;
+        }
+        self.0.write_all(line.get(body.len()..).unwrap_or_default())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Upper bounds of latency buckets, in seconds: 1 ms to a minute.
@@ -62,4 +97,19 @@ pub fn start_metrics() -> Result<PrometheusHandle, BuildError> {
         }
     });
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_is_one_line_that_no_terminal_obeys() {
+        let mut lines = Plain(Vec::new());
+        let said = "WARN cause=\u{1b}[2J\u{9b}31m\r\nforged é\n";
+        assert_eq!(lines.write(said.as_bytes()).unwrap(), said.len());
+        assert_eq!(lines.write(b"INFO well\n").unwrap(), 10);
+        let text = String::from_utf8(lines.0).unwrap();
+        assert_eq!(text, "WARN cause=\\u{1b}[2J\\u{9b}31m\\r\\nforged é\nINFO well\n");
+    }
 }

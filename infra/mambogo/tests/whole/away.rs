@@ -12,6 +12,8 @@ use testbed::{Proxy, eventually, eventually_within};
 /// on a machine that has other things to do.
 const BUDGET: Duration = Duration::from_secs(20);
 
+type Way<'a> = &'a dyn Fn(&Proxy);
+
 /// A process that reaches each part through a proxy.
 struct Stage {
     system: System,
@@ -160,7 +162,7 @@ async fn without_postgres_workers_wait_alive_and_go_on_by_themselves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_it_is_slower_and_never_wrong() {
     let stage = Stage::build().await;
-    let ways: [(&str, &dyn Fn(&Proxy)); 3] = [
+    let ways: [(&str, Way); 3] = [
         ("cut", &Proxy::cut),
         ("silent", &Proxy::silence),
         ("slow", &|proxy| proxy.slow(Duration::from_secs(5))),
