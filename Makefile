@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak sweep
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: ## formatting and lints only
 
 test: ## everything that CI runs, on an instance of its own (ONLY="fmt clippy doc deny unit": some of it; ARGS: for cargo test)
 	@ARGS='$(ARGS)' infra/local/test $(ONLY)
+
+sweep: ## every crash point by itself, at several passings: a process dies there, all settles, the books agree (SWEEP_ONLY=relay, SWEEP_SEED=n)
+	@SWEEP_ALONE=1 SWEEP_TIMES=$(or $(SWEEP_TIMES),2) ARGS='-p mambogo --test whole -- sweep --nocapture' infra/local/test unit
 
 test-stack-up: ## leave the tests' instance running, for single runs: set -a; . .local/test/env; set +a; cargo test -p …
 	@$(STACK) up test

@@ -113,14 +113,6 @@ impl ConsumerContext for Claims {
             tracing::error!(group = self.set.group, %error, "the group's assignment could not be followed");
         }
     }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
-        match result {
-            Ok(()) => crash::point_of(self.set.group, CrashPoint::OffsetsAfter),
-            // advisory, as below
-            Err(error) => tracing::debug!(group = self.set.group, %error, "offsets were not committed"),
-        }
-    }
 }
 
 impl Claims {
@@ -367,6 +359,7 @@ impl Polling {
                 if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
                     tracing::debug!(group = self.claims().set.group, %error, "committing offsets");
                 }
+                crash::point_of(self.claims().set.group, CrashPoint::OffsetsHanded);
             }
             Command::AskEnds(partitions) => {
                 let ends = partitions.into_iter().filter_map(|partition| {

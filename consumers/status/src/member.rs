@@ -60,13 +60,10 @@ impl ConsumerContext for Hooks {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        match result {
-            Ok(()) => crash::point_of(STATUS_GROUP, CrashPoint::OffsetsAfter),
+        if let Err(error) = result {
             // advisory: the next commit covers it, and what is read twice changes nothing
-            Err(error) => {
-                ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);
-                tracing::warn!(%error, "a commit was refused");
-            }
+            ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);
+            tracing::warn!(%error, "a commit was refused");
         }
     }
 }
@@ -166,7 +163,9 @@ impl Member {
                 return Ok(());
             }
             crash::point_of(STATUS_GROUP, CrashPoint::OffsetsBefore);
-            self.consumer.commit(&offsets, CommitMode::Async)
+            let handed = self.consumer.commit(&offsets, CommitMode::Async);
+            crash::point_of(STATUS_GROUP, CrashPoint::OffsetsHanded);
+            handed
         });
         if let Err(error) = committed {
             ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);

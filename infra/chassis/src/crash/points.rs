@@ -77,8 +77,8 @@ points! {
     DueAfter = "due.after" of WORKERS;
     /// The commit of positions to Kafka.
     OffsetsBefore = "offsets.before" of CONSUMERS;
-    /// The group's coordinator has them.
-    OffsetsAfter = "offsets.after" of CONSUMERS;
+    /// Handed over: the group's coordinator may have them. (Nobody is told when it has.)
+    OffsetsHanded = "offsets.handed" of CONSUMERS;
 
     /// The commit of what is about to be called.
     TraceBefore = "trace.before" of PAYMENTS;

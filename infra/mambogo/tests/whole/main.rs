@@ -19,5 +19,6 @@ mod provider;
 mod rebalance;
 mod redrive;
 mod road;
+mod sweep;
 mod system;
 mod trace;

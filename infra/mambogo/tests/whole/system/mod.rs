@@ -7,7 +7,7 @@ mod process;
 
 pub use audit::assert_conserved;
 pub use client::{Client, order_of};
-pub use process::Process;
+pub use process::{Process, free_address};
 
 use sqlx::Row;
 use std::{collections::BTreeMap, time::Duration};

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -97,6 +97,11 @@ impl Process {
         assert!(status.success(), "{status}\n{}", process.tail());
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap_or_default()
@@ -138,6 +143,9 @@ pub async fn try_tool(arguments: &[&str], settings: &BTreeMap<String, String>) -
     Ok(String::from_utf8(output.stdout).unwrap())
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// An address on loopback where nobody listens: below the ports of outgoing connections, one of which could take it
+/// before its process listens.
+pub fn free_address() -> SocketAddr {
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
+    (0..1_000).find_map(|_| free(rand::random_range(10_000..32_000)).ok()).unwrap()
 }
