@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak sweep
+.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak sweep load bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,3 +65,9 @@ soak: ## steady load with a fault each minute: memory stays flat, nothing is lef
 
 flame: ## a flame graph of a running process (PID=…, without it the dev instance's mambogo; SECONDS=15)
 	@infra/local/flame '$(PID)' '$(or $(SECONDS),15)'
+
+load: ## load on the dev instance, measured and checked (ARGS='--rate 200 --for 30s'; mambogo load --help)
+	@loadtest/load $(ARGS)
+
+bench: ## the table of goals on an instance of its own: about 20 minutes (SHORT=1: under 3; ARGS='--only bulk --scale 0.2')
+	@loadtest/bench $(if $(SHORT),--short) $(ARGS)

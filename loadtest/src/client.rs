@@ -6,7 +6,11 @@ use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
 use http_body_util::Full;
 use schemas::messages::OrderStatus;
 use serde::Deserialize;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// A client with one user's token. Calls beyond its connections wait for a free one.
@@ -16,6 +20,7 @@ pub struct Client {
     authorization: HeaderValue,
     host: HeaderValue,
     patience: Duration,
+    calls: AtomicU64,
 }
 
 /// What was said to a submit.
@@ -56,6 +61,18 @@ struct View<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    items: Vec<Product>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Product {
+    id: Uuid,
+}
+
+#[derive(Deserialize)]
 struct Batch {
     results: Vec<Result>,
 }
@@ -75,7 +92,8 @@ impl Client {
     pub fn new(address: SocketAddr, token: &str, connections: usize, patience: Duration) -> Option<Self> {
         let authorization = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
         let host = HeaderValue::from_str(&address.to_string()).ok()?;
-        Some(Self { pool: Pool::new(address, connections), authorization, host, patience })
+        let (pool, calls) = (Pool::new(address, connections), AtomicU64::new(0));
+        Some(Self { pool, authorization, host, patience, calls })
     }
 
     /// Submits one order under `key`.
@@ -135,6 +153,33 @@ impl Client {
         Self::view(&answer)
     }
 
+    /// The ids of products that are sold, at most `most`, page by page, in the catalogue's order.
+    ///
+    /// # Errors
+    /// What was answered instead.
+    pub async fn products(&self, most: usize) -> std::result::Result<Vec<Uuid>, String> {
+        let mut found: Vec<Uuid> = Vec::new();
+        let mut cursor = String::new();
+        while found.len() < most {
+            let path = format!("/api/products?limit=100{cursor}");
+            let request = self.request(Method::GET, &path).body(Full::default());
+            let answer = self.send(request, self.patience).await.map_err(|_| "no answer".to_owned())?;
+            let page: Page = serde_json::from_slice(&answer.body)
+                .map_err(|_| format!("{} to GET {path}", answer.status.as_u16()))?;
+            found.extend(page.items.into_iter().map(|product| product.id));
+            let Some(next) = page.next_cursor else { break };
+            cursor = format!("&cursor={next}");
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// HTTP calls made until now.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     fn view(answer: &std::result::Result<Answer, NoAnswer>) -> ReadAnswer {
         let view = answer.as_ref().ok().filter(|answer| answer.status.is_success());
         let view: Option<View<'_>> = view.and_then(|answer| serde_json::from_slice(&answer.body).ok());
@@ -159,6 +204,7 @@ impl Client {
         request: http::Result<Request<Full<Bytes>>>,
         patience: Duration,
     ) -> std::result::Result<Answer, NoAnswer> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         // a key that cannot stand in a header is never sent
         self.pool.call(request.map_err(|_| NoAnswer)?, patience).await
     }

@@ -117,7 +117,8 @@ pub struct History {
 
 #[derive(Debug)]
 struct Kept {
-    records: Vec<Record>,
+    /// In pieces, so that growing never copies all of them while clients wait.
+    pieces: Vec<Vec<Record>>,
     /// Records that found no room.
     dropped: u64,
     file: Option<BufWriter<File>>,
@@ -125,11 +126,32 @@ struct Kept {
     failed: Option<std::io::Error>,
 }
 
+/// Records of a piece.
+const PIECE: usize = 65_536;
+
+impl Kept {
+    fn keep(&mut self, record: Record, most: usize) {
+        let full = self.pieces.len().saturating_sub(1) * PIECE;
+        if full + self.pieces.last().map_or(0, Vec::len) >= most {
+            self.dropped += 1;
+            return;
+        }
+        match self.pieces.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(record),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE.min(most));
+                piece.push(record);
+                self.pieces.push(piece);
+            }
+        }
+    }
+}
+
 impl History {
     /// A history that keeps at most `most` records (64 bytes each) in memory.
     #[must_use]
     pub fn in_memory(most: usize) -> Self {
-        let kept = Kept { records: Vec::new(), dropped: 0, file: None, failed: None };
+        let kept = Kept { pieces: Vec::new(), dropped: 0, file: None, failed: None };
         Self { kept: Mutex::new(kept), most }
     }
 
@@ -155,11 +177,7 @@ impl History {
                 kept.failed = Some(error);
             }
         }
-        if kept.records.len() < self.most {
-            kept.records.push(record);
-        } else {
-            kept.dropped += 1;
-        }
+        kept.keep(record, self.most);
     }
 
     /// Ends it: what was kept in memory, and how many records found no room there.
@@ -174,13 +192,13 @@ impl History {
         if let Some(mut file) = kept.file.take() {
             file.flush()?;
         }
-        Ok((kept.records, kept.dropped))
+        Ok((kept.pieces.concat(), kept.dropped))
     }
 
     /// What is kept in memory until now.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        self.lock().records.clone()
+        self.lock().pieces.concat()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {

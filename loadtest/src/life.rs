@@ -6,13 +6,14 @@ use crate::{
     draw::{Drawn, Shop},
     history::{History, Record, What, fnv1a},
     plan::{Follow, Plan, Way},
+    report::Second,
     tally::Tally,
 };
 use bytes::Bytes;
 use hdrhistogram::CreationError;
 use schemas::messages::OrderStatus;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -36,9 +37,21 @@ pub(crate) struct Lives {
     shop: Shop,
     client: Client,
     history: Arc<History>,
-    /// Accepted orders whose end nobody has seen.
-    open: Mutex<BTreeMap<u32, Uuid>>,
+    open: Mutex<Open>,
 }
+
+/// Accepted orders whose end nobody has seen.
+#[derive(Debug, Default)]
+struct Open {
+    by_number: BTreeMap<u32, Uuid>,
+    /// Those whose ends are watched on the log, and when they were intended.
+    watched: HashMap<Uuid, (u32, Instant)>,
+    /// Ends that were on the log before the answer to the submit was here, or of other people's orders.
+    early: HashMap<Uuid, (OrderStatus, Instant)>,
+}
+
+/// Most ends kept of orders that are not known: more than can be under way in the time of an answer.
+const MOST_EARLY: usize = 100_000;
 
 impl Lives {
     pub(crate) fn new(
@@ -179,7 +192,58 @@ impl Lives {
 
     fn accepted(&self, number: u32, id: Uuid, intended: Instant) {
         self.tally.accepted(intended.elapsed());
-        self.open().insert(number, id);
+        let mut open = self.open();
+        open.by_number.insert(number, id);
+        if self.plan.on_log {
+            open.watched.insert(id, (number, intended));
+            let early = open.early.remove(&id);
+            drop(open);
+            if let Some((end, at)) = early {
+                self.ended_on_log(id, end, at);
+            }
+        }
+    }
+
+    /// An order's end was on the log.
+    pub(crate) fn ended_on_log(&self, id: Uuid, end: OrderStatus, at: Instant) {
+        let mut open = self.open();
+        let Some((order, intended)) = open.watched.remove(&id) else {
+            if open.early.len() >= MOST_EARLY {
+                open.early.clear();
+            }
+            open.early.insert(id, (end, at));
+            return;
+        };
+        open.by_number.remove(&order);
+        drop(open);
+        self.tally.ended(end, Some(at.saturating_duration_since(intended)));
+        self.history.add(Record {
+            order,
+            what: What::Event,
+            body: 0,
+            sent: micros(at.saturating_duration_since(self.began)),
+            late: 0,
+            took: 0,
+            answer: 200,
+            version: None,
+            status: Some(end),
+            id: Some(id),
+        });
+    }
+
+    /// Ends a second; `ahead` is how much of it has not passed yet.
+    pub(crate) fn tick(&self, ahead: u64) -> Second {
+        self.tally.tick(self.began.elapsed().as_secs() + ahead, self.open_orders())
+    }
+
+    /// How many accepted orders have not been seen at an end.
+    pub(crate) fn open_orders(&self) -> u64 {
+        self.open().by_number.len() as u64
+    }
+
+    /// HTTP calls made.
+    pub(crate) fn calls(&self) -> u64 {
+        self.client.calls()
     }
 
     /// What the client does once its order is accepted.
@@ -245,17 +309,24 @@ impl Lives {
     }
 
     fn ended(&self, number: u32, end: OrderStatus, took: Option<Duration>) {
-        if self.open().remove(&number).is_some() {
+        if self.open().by_number.remove(&number).is_some() {
             self.tally.ended(end, took);
         }
     }
 
-    /// After the last submit: reads every order that is still open, until its end or until the plan's time for that
-    /// has passed.
+    /// After the last submit: looks for the end of every order that is still open, until the plan's time for that has
+    /// passed.
     pub(crate) async fn settle(self: &Arc<Self>) {
         let give_up = Instant::now() + self.plan.settle;
+        if self.plan.on_log {
+            while Instant::now() < give_up && self.open_orders() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            return;
+        }
         let mut tasks = JoinSet::new();
-        let open: Vec<(u32, Uuid)> = self.open().iter().map(|(number, id)| (*number, *id)).collect();
+        let open: Vec<(u32, Uuid)> =
+            self.open().by_number.iter().map(|(number, id)| (*number, *id)).collect();
         let open = Arc::new(Mutex::new(open.into_iter()));
         for _ in 0..SETTLERS {
             let (lives, open) = (self.clone(), open.clone());
@@ -283,7 +354,7 @@ impl Lives {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u32, Uuid>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,6 +32,8 @@ pub struct Plan {
     pub cancels: f64,
     /// What a client does after the acknowledgement.
     pub follow: Follow,
+    /// Whether the generator sees ends on the log besides, without asking anybody.
+    pub on_log: bool,
     /// How long a client repeats a submit that was not decided (409, 429, 503, no answer). Zero: it gives up at once.
     pub insist: Duration,
     /// How long after the last submit the ends of acknowledged orders are waited for. Zero: they are not looked for.
@@ -104,6 +106,7 @@ impl Default for Plan {
             other_bodies: 0.0,
             cancels: 0.0,
             follow: Follow::Wait,
+            on_log: false,
             insist: Duration::ZERO,
             settle: Duration::from_secs(30),
             connections: 512,

@@ -53,6 +53,8 @@ pub struct Second {
     pub accepted: u64,
     /// Orders whose end was seen in it.
     pub ended: u64,
+    /// Accepted orders that have not been seen at an end, at its end: the system's lag as its clients see it.
+    pub open: u64,
     /// From the intended submit to the acknowledgement.
     pub submit: Quantiles,
     /// From the intended submit to the end.
@@ -71,6 +73,8 @@ pub struct Report {
     pub sending_seconds: f64,
     /// How long everything took, the wait for the last ends included, in seconds.
     pub seconds: f64,
+    /// HTTP calls made.
+    pub calls: u64,
     /// Orders accepted.
     pub accepted: u64,
     /// Ends seen, by status.

@@ -3,11 +3,13 @@
 use crate::{
     client::Client,
     draw::Shop,
+    ends::Ends,
     history::History,
     life::{Lives, finish},
     plan::{Pace, Plan, Way},
     report::{Report, Second},
 };
+use chassis::kafka::Cluster;
 use std::{
     net::SocketAddr,
     sync::{
@@ -16,7 +18,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,11 +35,13 @@ pub struct Target {
     pub gateway: SocketAddr,
     /// The buyer's bearer token, good for the whole run.
     pub token: String,
+    /// Where order events are read, for a plan that sees ends there.
+    pub events: Option<Cluster>,
     /// Products that are sold there; the first is the hot one, and the first of a zipf spread.
     pub products: Vec<Uuid>,
 }
 
-/// Why a run did not begin.
+/// Why a run did not begin, or what it found cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// There is nothing to order.
@@ -46,6 +53,12 @@ pub enum PlanError {
     /// A rate that is no rate, a call without orders.
     #[error("the plan's {0} must be above zero")]
     Zero(&'static str),
+    /// Order events cannot be read.
+    #[error("order events cannot be followed: {0}")]
+    Log(String),
+    /// The history's file could not be written.
+    #[error("the history could not be written: {0}")]
+    History(String),
     /// The histograms could not be made.
     #[error("measuring: {0}")]
     Measuring(String),
@@ -63,13 +76,14 @@ pub async fn run(
     stop: CancellationToken,
     mut on_second: impl FnMut(&Second) + Send,
 ) -> Result<Report, PlanError> {
-    let Target { gateway, token, products } = target;
+    let Target { gateway, token, events, products } = target;
     let shop = Shop::new(plan, products).ok_or(PlanError::NothingToOrder)?;
     let client = Client::new(gateway, &token, plan.connections, plan.patience).ok_or(PlanError::BadToken)?;
     check_paces(plan)?;
     let lives = Lives::new(plan.clone(), shop, client, history)
         .map_err(|error| PlanError::Measuring(error.to_string()))?;
     let lives = Arc::new(lives);
+    let watching = watch_log(&lives, events)?;
     let work = async {
         let begun = match plan.pace {
             Pace::Rate(rate) => by_schedule(&lives, rate, &stop).await,
@@ -85,16 +99,20 @@ pub async fn run(
     let (begun, sending) = loop {
         tokio::select! {
             done = &mut work => break done,
-            _ = ticks.tick() => on_second(&lives.tally.tick(lives.began.elapsed().as_secs())),
+            _ = ticks.tick() => on_second(&lives.tick(0)),
         }
     };
-    lives.tally.tick(lives.began.elapsed().as_secs() + 1);
+    lives.tick(1);
+    if let Some(watching) = watching {
+        watching.end().await;
+    }
     let measured = lives.tally.measurements();
     Ok(Report {
         plan: plan.clone(),
         begun,
         sending_seconds: sending.as_secs_f64(),
         seconds: lives.began.elapsed().as_secs_f64(),
+        calls: lives.calls(),
         accepted: measured.accepted,
         ends: measured.ends,
         answers: measured.answers,
@@ -104,6 +122,34 @@ pub async fn run(
         late: measured.late,
         series: measured.series,
     })
+}
+
+/// The thread that watches the log.
+struct Watching {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Watching {
+    async fn end(self) {
+        self.stop.cancel();
+        // a thread that panicked has said so
+        let _ = self.thread.await;
+    }
+}
+
+fn watch_log(lives: &Arc<Lives>, events: Option<Cluster>) -> Result<Option<Watching>, PlanError> {
+    if !lives.plan.on_log {
+        return Ok(None);
+    }
+    let cluster = events.ok_or_else(|| PlanError::Log("no brokers were given".to_owned()))?;
+    let ends = Ends::open(&cluster).map_err(|error| PlanError::Log(error.to_string()))?;
+    let stop = CancellationToken::new();
+    let (lives, until) = (lives.clone(), stop.clone());
+    let thread = tokio::task::spawn_blocking(move || {
+        ends.follow(&until, |id, end, at| lives.ended_on_log(id, end, at));
+    });
+    Ok(Some(Watching { stop, thread }))
 }
 
 fn check_paces(plan: &Plan) -> Result<(), PlanError> {
@@ -155,6 +201,10 @@ async fn by_schedule(lives: &Arc<Lives>, rate: f64, stop: &CancellationToken) ->
             drop(places);
         });
         while tasks.try_join_next().is_some() {}
+    }
+    if most(plan) == 0 {
+        // nothing to send, and the time to see what that costs
+        stop.run_until_cancelled(tokio::time::sleep(plan.length)).await;
     }
     finish(tasks).await;
     next.into()

@@ -114,13 +114,14 @@ impl Tally {
     }
 
     /// Ends the second `at` and begins the next.
-    pub(crate) fn tick(&self, at: u64) -> Second {
+    pub(crate) fn tick(&self, at: u64, open: u64) -> Second {
         let mut counts = self.lock();
         let (accepted, ended) = std::mem::take(&mut counts.second);
         let second = Second {
             at,
             accepted,
             ended,
+            open,
             submit: Quantiles::of(&counts.submit.second),
             complete: Quantiles::of(&counts.complete.second),
         };

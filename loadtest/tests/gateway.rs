@@ -119,6 +119,7 @@ async fn go(fault: Fault, plan: Plan) -> (Report, Verdict, usize) {
     let target = Target {
         gateway: address,
         token: "secret".to_owned(),
+        events: None,
         products: (1..=50).map(Uuid::from_u128).collect(),
     };
     let report = run(&plan, target, history.clone(), CancellationToken::new(), |_| {}).await.unwrap();
@@ -239,7 +240,12 @@ async fn latency_counts_from_the_intended_send() {
 
 #[tokio::test]
 async fn a_plan_that_orders_nothing_is_refused() {
-    let target = Target { gateway: "127.0.0.1:1".parse().unwrap(), token: "x".to_owned(), products: vec![] };
+    let target = Target {
+        gateway: "127.0.0.1:1".parse().unwrap(),
+        token: "x".to_owned(),
+        events: None,
+        products: vec![],
+    };
     let history = Arc::new(History::in_memory(1));
     let refused = run(&plan(), target, history, CancellationToken::new(), |_| {}).await;
     assert!(refused.unwrap_err().to_string().contains("product"));

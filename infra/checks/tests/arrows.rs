@@ -68,7 +68,7 @@ const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis", "sa
 
 /// Who may be built with a library that reaches the outside.
 const DOORS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["publisher", "harness", "status-worker", "replay", "mambogo"]),
+    ("rdkafka", &["publisher", "harness", "status-worker", "replay", "loadtest", "mambogo"]),
     (
         "sqlx",
         &[

@@ -40,7 +40,8 @@ use_instance() {
     dev) PORT_PREFIX=DEV BASE=20000 ;;
     test) PORT_PREFIX=TEST BASE=30000 ;;
     chaos) PORT_PREFIX=CHAOS BASE=10000 ;;
-    *) fail "there is no instance '$INSTANCE'" 'the instances are: dev, test, chaos' ;;
+    bench) PORT_PREFIX=BENCH BASE=40000 ;;
+    *) fail "there is no instance '$INSTANCE'" 'the instances are: dev, test, chaos, bench' ;;
   esac
   HOME_DIR=$ROOT/.local/$INSTANCE
   LOG_DIR=$HOME_DIR/log
@@ -126,7 +127,7 @@ choose_ports() {
   printf '%s\n' "$POSTGRES_PORT" "$REDIS_PORT" "$KAFKA_PORT" "$CONTROLLER_PORT" "$REGISTRY_PORT" >"$RUN_DIR/ports"
 }
 
-# Tests and chaos don't care which ports they get: where another checkout holds the usual ones, the next block is taken.
+# Tests, chaos and bench don't care which ports they get: where another checkout holds the usual ones, the next block is taken.
 dodge_taken_ports() {
   local shift port taken
   for shift in 0 100 200 300 400 500 600 700 800 900; do

@@ -1,6 +1,9 @@
 //! What can be typed.
 
-use crate::{audit::AuditArgs, dlq::DlqCommand, orders::OrdersCommand, roles::WorkerName};
+use crate::{
+    audit::AuditArgs, bench::BenchArgs, dlq::DlqCommand, load::LoadArgs, orders::OrdersCommand,
+    roles::WorkerName,
+};
 use clap::{Parser, Subcommand};
 use std::time::Duration;
 
@@ -42,6 +45,9 @@ pub(crate) enum Command {
         /// Another seed gives other names, prices and stock
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// So many units of each product in stock, instead of some of each
+        #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+        stock: Option<i64>,
     },
     /// Print a bearer token for the local stack
     Token {
@@ -98,6 +104,10 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 10_000_000)]
         states: u64,
     },
+    /// Put load on a running system (`GATEWAY_ADDR`), measure what its clients see, and check what they were promised
+    Load(LoadArgs),
+    /// Measure the table of goals on a stack that stands (`make bench`): starts the roles itself
+    Bench(BenchArgs),
     /// Print records as JSON lines, oldest first, outside every worker's group
     Replay {
         /// A topic such as order.events; repeat for more; `all` is every topic an order passes through

@@ -1,10 +1,12 @@
 //! `mambogo`: every role and every tool of the pipeline in one binary. Assembly only.
 
 mod audit;
+mod bench;
 mod cli;
 mod config;
 mod dlq;
 mod lag;
+mod load;
 mod orders;
 mod provider;
 mod roles;
@@ -40,7 +42,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Provider => provider::run(&environment).await?,
         Command::Migrate => setup::migrate(&environment).await?,
         Command::Topics => setup::topics(&environment).await?,
-        Command::Seed { products, seed } => setup::seed(&environment, products, seed).await?,
+        Command::Seed { products, seed, stock } => setup::seed(&environment, products, seed, stock).await?,
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
         Command::Audit(args) => audit::run(&environment, args).await?,
         Command::Orders { command } => orders::run(&environment, command).await?,
@@ -50,6 +52,8 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Sim { seed, histories, orders, faults, plant, .. } => {
             sim::run(seed, histories, orders, faults, plant.as_deref())?;
         }
+        Command::Bench(args) => bench::run(&environment, args).await?,
+        Command::Load(args) => load::run(&environment, args).await?,
         Command::Replay { topic, since, key } => tools::replay(&environment, &topic, since, key).await?,
     }
     Ok(())

@@ -58,16 +58,24 @@ struct Product {
 
 /// Adds the products 1 to `count`, and their categories and stock, as `seed` makes them. What is there already
 /// stays as it is, stock that was sold included, so running it again changes nothing. `connection` is the
-/// administrator's: the rows belong to two services.
+/// administrator's: the rows belong to two services. With `stock`, each product has that many units instead of some.
 ///
 /// # Errors
 /// When a statement fails; the sets of 1,000 before it stay.
-pub(crate) async fn run(connection: &mut PgConnection, count: u32, seed: u64) -> sqlx::Result<Report> {
+pub(crate) async fn run(
+    connection: &mut PgConnection,
+    count: u32,
+    seed: u64,
+    stock: Option<i64>,
+) -> sqlx::Result<Report> {
     let mut report = Report { categories: add_categories(connection).await?, ..Report::default() };
     let mut first = 1;
     while first <= count {
         let last = count.min(first.saturating_add(SET - 1));
         let mut products: Vec<Product> = (first..=last).map(|number| product(number, seed)).collect();
+        if let Some(units) = stock {
+            products.iter_mut().for_each(|product| product.stock = units);
+        }
         products.sort_unstable_by_key(|product| product.id);
         let mut tx = connection.begin().await?;
         report.products += add_products_in_tx(&mut tx, &products).await?;
@@ -219,17 +227,17 @@ mod tests {
         let database = testbed::Database::create().await;
         let mut connection = PgConnection::connect(&database.admin_url()).await.unwrap();
         let categories = u64::try_from(CATEGORIES.len()).unwrap();
-        let report = run(&mut connection, 1_500, 1).await.unwrap();
+        let report = run(&mut connection, 1_500, 1, None).await.unwrap();
         assert_eq!(report, Report { categories, products: 1_500, stocked: 1_500 });
         sqlx::query("UPDATE inventory.products SET available = available - 1, sold = 1 WHERE available > 0")
             .execute(&mut connection)
             .await
             .unwrap();
         let before = fingerprint(&mut connection).await;
-        assert_eq!(run(&mut connection, 1_500, 1).await.unwrap(), Report::default());
-        assert_eq!(run(&mut connection, 1_500, 2).await.unwrap(), Report::default());
+        assert_eq!(run(&mut connection, 1_500, 1, None).await.unwrap(), Report::default());
+        assert_eq!(run(&mut connection, 1_500, 2, None).await.unwrap(), Report::default());
         assert_eq!(fingerprint(&mut connection).await, before);
-        let more = run(&mut connection, 1_501, 1).await.unwrap();
+        let more = run(&mut connection, 1_501, 1, None).await.unwrap();
         assert_eq!(more, Report { categories: 0, products: 1, stocked: 1 });
         let mut edge = database.connect("edge").await;
         let count: i64 = sqlx::query_scalar(

@@ -26,9 +26,9 @@ pub(crate) async fn topics(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn seed(environment: &Environment, products: u32, seed: u64) -> Outcome {
+pub(crate) async fn seed(environment: &Environment, products: u32, seed: u64, stock: Option<i64>) -> Outcome {
     let mut connection = admin(environment).await?;
-    let report = seed::run(&mut connection, products, seed).await?;
+    let report = seed::run(&mut connection, products, seed, stock).await?;
     println!("{report}");
     Ok(())
 }

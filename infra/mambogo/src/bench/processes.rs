@@ -1,0 +1,176 @@
+//! The processes that are measured: this very program in its roles, started, killed and started again.
+
+use super::Failure;
+use loadtest::Part;
+use serde::Serialize;
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, Command},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longest that a process may take to be ready.
+const READY: Duration = Duration::from_secs(60);
+/// Longest that a process may take to stop.
+const STOP: Duration = Duration::from_secs(20);
+
+/// Which roles run in which processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Topology {
+    /// All in one.
+    Together,
+    /// Gateway, relay, and all workers in one.
+    WorkersApart,
+    /// Each role alone.
+    Apart,
+}
+
+impl Topology {
+    /// The arguments of each process; the gateway's is the first.
+    fn processes(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Together => &[&["all"]],
+            Self::WorkersApart => &[&["serve"], &["relay"], &["work"]],
+            Self::Apart => &[
+                &["serve"],
+                &["relay"],
+                &["work", "orders"],
+                &["work", "inventory"],
+                &["work", "payments"],
+                &["work", "status"],
+            ],
+        }
+    }
+}
+
+/// One process; ended when it is dropped.
+struct Process {
+    arguments: &'static [&'static str],
+    gateway: SocketAddr,
+    part: Part,
+    child: Child,
+}
+
+impl Process {
+    async fn start(
+        arguments: &'static [&'static str],
+        gateway: SocketAddr,
+        part: Option<Part>,
+    ) -> Result<Self, Failure> {
+        let management = free_address()?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .env("GATEWAY_ADDR", gateway.to_string())
+            .env("MANAGEMENT_ADDR", management.to_string())
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = child.id().ok_or("a process ended at once")?;
+        let part = part.unwrap_or_else(|| Part::new(format!("mambogo {}", arguments.join(" ")), pid));
+        part.moved_to(pid);
+        let process = Self { arguments, gateway, part, child };
+        process.is_ready(management).await?;
+        Ok(process)
+    }
+
+    async fn is_ready(&self, management: SocketAddr) -> Result<(), Failure> {
+        let give_up = Instant::now() + READY;
+        while Instant::now() < give_up {
+            if answers_ready(management).await.unwrap_or(false) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("mambogo {} was not ready within {READY:?}", self.arguments.join(" ")).into())
+    }
+}
+
+/// Whether `/health/ready` says 200.
+async fn answers_ready(management: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(management).await?;
+    stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.1 200"))
+}
+
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// The processes of one arrangement.
+pub(crate) struct Processes {
+    topology: Topology,
+    processes: Vec<Process>,
+}
+
+impl Processes {
+    pub(crate) async fn start(topology: Topology) -> Result<Self, Failure> {
+        let gateway = free_address()?;
+        let mut processes = Vec::new();
+        for arguments in topology.processes() {
+            processes.push(Process::start(arguments, gateway, None).await?);
+        }
+        Ok(Self { topology, processes })
+    }
+
+    pub(crate) fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.processes.first().map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |process| process.gateway)
+    }
+
+    /// What is measured of them.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        self.processes.iter().map(|process| process.part.clone()).collect()
+    }
+
+    /// Kills the last process (the workers) every so often and starts it again, until the load has `ended`; not in its
+    /// last seconds. Says at which seconds.
+    pub(crate) async fn kill_workers(
+        &mut self,
+        every: Option<Duration>,
+        length: Duration,
+        ended: &CancellationToken,
+    ) -> Result<Vec<u64>, Failure> {
+        let (Some(every), began) = (every, Instant::now()) else { return Ok(Vec::new()) };
+        let mut kills = Vec::new();
+        let mut at = began + every;
+        while at + Duration::from_secs(5) < began + length {
+            if ended.run_until_cancelled(tokio::time::sleep_until(at)).await.is_none() {
+                break;
+            }
+            let Some(mut worker) = self.processes.pop() else { break };
+            kills.push(began.elapsed().as_secs());
+            worker.child.kill().await?;
+            let (arguments, gateway, part) = (worker.arguments, worker.gateway, worker.part.clone());
+            self.processes.push(Process::start(arguments, gateway, Some(part)).await?);
+            at += every;
+        }
+        Ok(kills)
+    }
+
+    /// SIGTERM to each, and a clean end; SIGKILL to who takes too long.
+    pub(crate) async fn stop(self) {
+        for mut process in self.processes {
+            let pid = process.part.pid().to_string();
+            let asked = Command::new("kill").args(["-s", "TERM", &pid]).status().await;
+            if asked.is_err() || tokio::time::timeout(STOP, process.child.wait()).await.is_err() {
+                // its end is what matters, not how it took it
+                let _ = process.child.kill().await;
+            }
+        }
+    }
+}
