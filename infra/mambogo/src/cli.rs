@@ -94,7 +94,7 @@ pub(crate) enum Command {
         #[arg(long, default_value = "all")]
         faults: simulator::Faults,
         /// Plant a bug into what is modelled and see that it is found: fence, dedupe, floor, late-capture, waiter,
-        /// redrive-order, redrive-twice, seek, edge-trust; or `all`, one after the other
+        /// redrive-order, seek, edge-trust; or `all` that random histories find, one after the other
         #[arg(long, conflicts_with = "exhaustive")]
         plant: Option<String>,
         /// Explore two orders and two products to the end instead: every order of steps, one or two faults anywhere

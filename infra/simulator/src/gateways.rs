@@ -21,7 +21,7 @@ use orders_api::pure::{Ask, AskView, ClaimProof, Lanes, Server, ViewAnswer, View
 use read::Reading;
 use redis::Link;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::{Duration, Instant},
 };
 use submit::Submitting;
@@ -164,8 +164,8 @@ impl World {
         let Some((order, body)) = self.log.get(self.position).copied() else { return };
         self.position += 1;
         self.note(|| format!("orders: takes body {body} of order {order}"));
-        if !self.rows.contains_key(&order) {
-            self.rows.insert(order, Row { body, version: 1 });
+        if let Entry::Vacant(row) = self.rows.entry(order) {
+            row.insert(Row { body, version: 1 });
             self.say(order, 1);
         }
     }

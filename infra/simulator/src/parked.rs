@@ -46,7 +46,7 @@ impl ParkedTables {
     pub(crate) fn open(&self, opening: Opening, again: usize, plant: Plant) -> Opened {
         let most = Most { records: again, bytes: 4 << 20 };
         let (partition, _) = opening.place;
-        let is_repeat = self.actions.contains(&opening.action.id) && !plant.forgets_actions();
+        let is_repeat = self.actions.contains(&opening.action.id);
         let heads = self.heads(partition, &opening.key, &opening.action, most.records + 1, plant);
         let parked = self.of_key(partition, &opening.key).count();
         let mut opened = opening.plan(is_repeat, &heads, i64::try_from(parked).unwrap_or(i64::MAX), most);
@@ -96,7 +96,7 @@ impl ParkedTables {
     }
 
     /// Deletes what has run or was given up, keeps why one failed again, and writes the action down.
-    pub(crate) fn conclude(&mut self, done: &Concluded, plant: Plant) -> Result<(), Violation> {
+    pub(crate) fn conclude(&mut self, done: &Concluded) -> Result<(), Violation> {
         if done.is_repeat {
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl ParkedTables {
             row.cause = rejection.cause;
             row.detail.clone_from(&rejection.detail);
         }
-        if !self.actions.insert(done.action.id) && !plant.forgets_actions() {
+        if !self.actions.insert(done.action.id) {
             return wrong(format!("action {} is done twice", done.action.id));
         }
         Ok(())

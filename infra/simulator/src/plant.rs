@@ -18,8 +18,6 @@ pub enum Bug {
     WaiterSkipped,
     /// A redrive looks only at the records it names, not at those parked before them.
     RedriveOutOfOrder,
-    /// A redrive that was done is done again when it is asked for again.
-    ActionsForgotten,
     /// Records that were read before a seek are taken after it was asked for.
     ReadsBeforeSeek,
     /// A gateway that was not connected to Redis believes what it believed before.
@@ -28,16 +26,26 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::FenceIgnored,
         Self::DedupeIgnored,
         Self::FloorIgnored,
         Self::LateCaptureKept,
         Self::WaiterSkipped,
         Self::RedriveOutOfOrder,
-        Self::ActionsForgotten,
         Self::ReadsBeforeSeek,
         Self::LinkTrusted,
+    ];
+
+    /// Those that random histories find. For the other two there are scripts among the tests: a seek that comes late has
+    /// to meet a repeat in one place, and the edge has histories of its own.
+    pub const DRAWN: [Self; 6] = [
+        Self::FenceIgnored,
+        Self::DedupeIgnored,
+        Self::FloorIgnored,
+        Self::LateCaptureKept,
+        Self::WaiterSkipped,
+        Self::RedriveOutOfOrder,
     ];
 
     /// Its name on the command line.
@@ -50,7 +58,6 @@ impl Bug {
             Self::LateCaptureKept => "late-capture",
             Self::WaiterSkipped => "waiter",
             Self::RedriveOutOfOrder => "redrive-order",
-            Self::ActionsForgotten => "redrive-twice",
             Self::ReadsBeforeSeek => "seek",
             Self::LinkTrusted => "edge-trust",
         }
@@ -96,6 +103,5 @@ planted!(
     skips_waiter = WaiterSkipped,
     reads_before_seek = ReadsBeforeSeek,
     redrives_named_only = RedriveOutOfOrder,
-    forgets_actions = ActionsForgotten,
     trusts_links = LinkTrusted,
 );

@@ -263,7 +263,7 @@ impl<T: Tables> Shop<T> {
             {
                 stage.curses.failed(self.part, &row.record);
             }
-            self.base.parked.conclude(done, stage.plant)?;
+            self.base.parked.conclude(done)?;
             ran.extend(done.ran.iter().map(|offset| (partition, *offset)));
         }
         ran.extend(places.iter().copied().filter(|place| !parkings.contains(place)));
