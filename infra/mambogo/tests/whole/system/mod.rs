@@ -63,7 +63,14 @@ impl System {
 
     /// Runs a command of `mambogo` to its end and returns what it printed.
     pub async fn tool(&self, arguments: &[&str]) -> String {
-        process::tool(arguments, &self.settings).await
+        self.tool_with(arguments, &[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn tool_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> String {
+        let more = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let all = self.settings.clone().into_iter().chain(more).collect();
+        process::tool(arguments, &all).await
     }
 
     /// The same, for one that may fail: its errors then.

@@ -37,6 +37,10 @@ impl Process {
         self.gateway
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn management(&self) -> SocketAddr {
         self.management
     }
