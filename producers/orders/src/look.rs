@@ -47,7 +47,7 @@ impl Orders {
     /// The order, whoever's it is: for operators, and for what a provider tells of it.
     ///
     /// # Errors
-    /// As [`Orders::find`].
+    /// As `Orders::find`.
     pub async fn find_anybodys(&self, order: OrderId) -> Result<Box<OrderState>, Problem> {
         if let Some(found) = self.found(order, None).await? {
             return Ok(found);
