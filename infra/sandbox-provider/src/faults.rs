@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong. Shares are between 0 and 1; at most one of those in [`Faults::of_call`] befalls a call, so that they sum up to
+/// What goes wrong. Shares are between 0 and 1; at most one of those in `Faults::of_call` befalls a call, so that they sum up to
 /// 1 at most. As JSON: the body of `PUT /_sandbox/faults`, names in camel case, what is left out is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -1,7 +1,7 @@
 //! A payment provider to test against: speaks Stripe's API as far as we use it, so that one client serves both.
 //!
-//! In reading order: what can be asked ([`routes`]), what an idempotency key does ([`keys`]), where the money is
-//! ([`ledger`]), what goes wrong ([`faults`]), and what it tells by itself ([`webhooks`]). All of it is kept in memory,
+//! In reading order: what can be asked (`routes`), what an idempotency key does (`keys`), where the money is
+//! (`ledger`), what goes wrong (`faults`), and what it tells by itself (`webhooks`). All of it is kept in memory,
 //! bounded, and gone with the process. Chance comes from a seed, the key and how often it was called: the same calls meet the
 //! same faults, in whatever order they come.
 
