@@ -37,8 +37,8 @@ pub(crate) enum Event {
     Claimed(Lane),
     /// These partitions were taken away.
     Revoked(Vec<i32>),
-    /// First and end offset of each partition asked for.
-    Ends(Vec<(i32, i64, i64)>),
+    /// Where each partition asked for begins and ends.
+    Ends(Vec<Ends>),
     /// A position lies outside its partition: the owner is to compare.
     OutOfRange,
     /// The seek of that ticket is done: whatever of the partition comes from now on was read after it.
@@ -47,6 +47,23 @@ pub(crate) enum Event {
     Brokers(Result<(), String>),
     /// The client can never be used again: the group gave its place to another.
     Gone(String),
+}
+
+/// Where a partition begins and ends, and where its lane stood when that was asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) partition: i32,
+    pub(crate) asked_at: i64,
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
+
+impl Ends {
+    /// Whether a lane that stands at `next` by now stands outside the partition. The end is compared with where the lane
+    /// stood when it was asked: by the time the answer is heard, lane and log may both have moved on.
+    pub(crate) fn leaves_out(&self, next: i64) -> bool {
+        next < self.low || self.asked_at > self.high
+    }
 }
 
 /// What the owner tells the polling thread.
@@ -58,8 +75,8 @@ pub(crate) enum Command {
     Halt { partition: i32 },
     /// Tell the group how far we are: partition, next offset.
     Commit(Vec<(i32, i64)>),
-    /// Ask for [`Event::Ends`] of these partitions.
-    AskEnds(Vec<i32>),
+    /// Ask for [`Event::Ends`] of these partitions: partition, position of its lane.
+    AskEnds(Vec<(i32, i64)>),
     /// Leave the group and join again.
     Rejoin,
     /// Leave the group and end.
@@ -361,10 +378,10 @@ impl Polling {
                 }
                 crash::point_of(self.claims().set.group, CrashPoint::OffsetsHanded);
             }
-            Command::AskEnds(partitions) => {
-                let ends = partitions.into_iter().filter_map(|partition| {
+            Command::AskEnds(positions) => {
+                let ends = positions.into_iter().filter_map(|(partition, asked_at)| {
                     let (low, high) = self.consumer.fetch_watermarks(self.topic(), partition, ASK).ok()?;
-                    Some((partition, low, high))
+                    Some(Ends { partition, asked_at, low, high })
                 });
                 self.tell(Event::Ends(ends.collect()));
             }
@@ -421,5 +438,21 @@ fn read(message: &BorrowedMessage<'_>, topic: schemas::topics::Topic) -> Record 
         header: envelope,
         payload: message.payload().unwrap_or_default().to_vec(),
         traceparent: header(TRACEPARENT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ends;
+
+    #[test]
+    fn a_lane_that_moved_on_while_the_end_was_asked_is_not_outside() {
+        let ends = |asked_at, low, high| Ends { partition: 0, asked_at, low, high };
+        // asked on an empty topic; two records came and were taken before the answer was heard
+        assert!(!ends(0, 0, 0).leaves_out(2));
+        assert!(!ends(7, 3, 9).leaves_out(7));
+        assert!(ends(7, 0, 5).leaves_out(7), "the topic was made anew");
+        assert!(ends(7, 8, 9).leaves_out(7), "records expired unread");
+        assert!(!ends(7, 8, 9).leaves_out(9), "they were read before they expired");
     }
 }

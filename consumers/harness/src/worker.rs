@@ -9,7 +9,7 @@ use crate::{
     attempt::{Attempt, Committed, Trouble},
     claim,
     config::WorkerConfig,
-    consumer::{self, Claims, Command, Event},
+    consumer::{self, Claims, Command, Ends, Event},
     fate::{self, Fate},
     inbox::{Bound, Inbox},
     judge::{DATABASE, PANIC, Place},

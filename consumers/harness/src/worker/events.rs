@@ -28,7 +28,7 @@ impl<S: Service> Worker<S> {
                     self.let_go(*partition);
                 }
             }
-            Event::OutOfRange => self.command(Command::AskEnds(self.lanes.keys().copied().collect())),
+            Event::OutOfRange => self.ask_ends(),
             Event::Ends(ends) => self.compare(&ends),
             Event::Sought { partition, ticket } => {
                 if self.seeking.get(&partition) == Some(&ticket) {
@@ -93,12 +93,19 @@ impl<S: Service> Worker<S> {
         self.command(Command::Halt { partition });
     }
 
+    /// Asks where the lanes' partitions begin and end; the answer is compared with where the lanes stand now.
+    pub(super) fn ask_ends(&self) {
+        let positions = self.lanes.values().map(|lane| (lane.partition, lane.next_offset)).collect();
+        self.command(Command::AskEnds(positions));
+    }
+
     /// Compares positions with what the topic holds: outside it halts, behind without moving rejoins.
-    pub(super) fn compare(&mut self, ends: &[(i32, i64, i64)]) {
+    pub(super) fn compare(&mut self, ends: &[Ends]) {
         let mut behind = BTreeMap::new();
-        for (partition, low, high) in ends {
+        for of in ends {
+            let Ends { partition, low, high, .. } = of;
             let Some(next) = self.lanes.get(partition).map(|lane| lane.next_offset) else { continue };
-            if next < *low || next > *high {
+            if of.leaves_out(next) {
                 self.halt(
                     *partition,
                     format!(

@@ -23,7 +23,7 @@ impl<S: Service> Worker<S> {
             self.look_at_outbox().await;
             if self.progress.elapsed() >= STALL && !self.lanes.is_empty() {
                 self.progress = Instant::now();
-                self.command(Command::AskEnds(self.lanes.keys().copied().collect()));
+                self.ask_ends();
             }
         }
     }
