@@ -74,6 +74,9 @@ pub(crate) struct SourceRelay {
     is_due: bool,
     /// A read of the present producer's life has come back.
     has_read: bool,
+    /// A connection was lost since the lanes began: the server may have died, and come back with rows in which deletes
+    /// that it had answered are undone.
+    was_cut_off: bool,
     leased_at: Option<Instant>,
     reached_at: Option<Instant>,
     /// Since then nothing was acknowledged although something was in flight.
@@ -119,6 +122,7 @@ impl SourceRelay {
             is_reaching: false,
             is_due: true,
             has_read: false,
+            was_cut_off: false,
             leased_at: None,
             reached_at: None,
             waiting_since: None,
@@ -256,6 +260,16 @@ impl SourceRelay {
     }
 
     fn take_event(&mut self, event: Event) {
+        let answered =
+            matches!(event, Event::Read(_, Ok(_)) | Event::Deleted(_, Ok(_)) | Event::Leased(Ok(_)));
+        if answered && std::mem::take(&mut self.was_cut_off) {
+            tracing::info!(
+                source = self.schema,
+                "Postgres answers again; every lane begins at its first row left"
+            );
+            self.meters.restarts.increment(1);
+            self.replace_producer(self.sending.batching);
+        }
         match event {
             Event::Read(life, Ok(reads)) => {
                 self.is_reading = false;
@@ -342,7 +356,8 @@ impl SourceRelay {
         self.condition.set(trouble);
     }
 
-    fn database_error(&self, error: &sqlx::Error) -> String {
+    fn database_error(&mut self, error: &sqlx::Error) -> String {
+        self.was_cut_off = true;
         tracing::warn!(source = self.schema, %error, "Postgres");
         self.meters.database_errors.increment(1);
         format!("Postgres: {error}")

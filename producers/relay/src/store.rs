@@ -1,6 +1,7 @@
 //! The SQL of one source: its lanes, its outbox, its leases.
 //!
-//! Nothing here waits for the disk (`synchronous_commit` off): a delete that is lost is a row sent again. Reads go by
+//! Nothing here waits for the disk (`synchronous_commit` off): a delete that is lost is a row sent again, once the
+//! connection that was lost with it is back. Reads go by
 //! the key alone (`lane`, `seq`), whatever the planner believes of the table's size.
 
 use crate::{

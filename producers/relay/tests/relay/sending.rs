@@ -195,3 +195,26 @@ async fn lost_connections_and_a_database_that_is_away_are_waited_for() {
     away.not_ready("Postgres").await;
     away.stop().await;
 }
+
+/// A server that dies forgets deletes that it has answered: they do not wait for its disk. Nobody but the relay takes those
+/// rows away, and a worker whose outbox is old waits for it.
+#[tokio::test]
+async fn rows_that_a_server_has_back_after_it_died_are_sent_again_and_deleted() {
+    let (mut outbox, lanes) = Outbox::create(2).await;
+    let topics = testbed::Topics::create(1).await;
+    for i in 0..10 {
+        outbox.say(lanes[usize::from(i % 2)], &[(TO, 0, vec![i])]).await;
+    }
+    let mut admin = outbox.database.connect_admin().await;
+    admin.execute("CREATE TABLE orders.remembered AS SELECT * FROM orders.outbox").await.unwrap();
+    let relay = Running::start(outbox.config(topics.publisher()));
+    outbox.emptied().await;
+    admin.execute("INSERT INTO orders.outbox SELECT * FROM orders.remembered").await.unwrap();
+    let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND usename = 'mambogo_relay'";
+    admin.execute(all).await.unwrap();
+    outbox.emptied().await;
+    relay.ready().await;
+    relay.stop().await;
+    each_is_taken_once(&outbox, &topics.publisher()).await;
+}
