@@ -167,10 +167,11 @@ impl Claims {
         Ok(held(looked, &life))
     }
 
-    /// Writes what Postgres says, by version, in the background: nobody waits for it, and nothing rests on it.
-    pub(crate) fn write(&self, order: OrderState) {
+    /// Writes what Postgres says, by version. A reader waits for it before it tells what it found: another gateway, whose
+    /// proof stands, reads Redis alone, and must not tell less. Without Redis nothing is written.
+    pub(crate) fn write(&self, order: OrderState) -> impl Future<Output = ()> + Send + 'static {
         let (link, scripts) = (self.link.clone(), self.scripts.clone());
-        tokio::spawn(async move {
+        async move {
             let (Ok(life), Ok(json)) = (link.life(), view::public_json(&order)) else { return };
             let mut script = scripts.write.key(view::key(order.order_id));
             script
@@ -182,7 +183,7 @@ impl Claims {
                 .arg(millis(VIEW_TTL))
                 .arg(order.order_id.to_string());
             let _: Result<i64, RedisAway> = link.run(&life, &script).await;
-        });
+        }
     }
 }
 
@@ -353,8 +354,8 @@ mod tests {
         claims.look(newest.order_id, Some("gw1")).await.unwrap();
         claims.look(newest.order_id, Some("gw2")).await.unwrap();
         claims.look(newest.order_id, Some("gw1")).await.unwrap();
-        claims.write(newest.clone());
-        claims.write(OrderState { version: 2, status: OrderStatus::Reserved, ..newest.clone() });
+        claims.write(newest.clone()).await;
+        claims.write(OrderState { version: 2, status: OrderStatus::Reserved, ..newest.clone() }).await;
         testbed::eventually("the newest view stands", async || {
             let held = claims.look(newest.order_id, None).await.unwrap();
             held.view.is_some_and(|view| view.version == 3)

@@ -130,7 +130,7 @@ impl Orders {
         Ok(hit.into_iter().chain(found).max_by_key(|seen| seen.version))
     }
 
-    /// What Postgres has; a row found is written to Redis, by version.
+    /// What Postgres has; a row found is written to Redis, by version, before anybody is told of it.
     async fn found(
         &self,
         order: OrderId,
@@ -138,7 +138,7 @@ impl Orders {
     ) -> Result<Option<Box<OrderState>>, Problem> {
         match self.lookup(order, owner.cloned()).await? {
             Found::Row(found) => {
-                self.shared.claims.write((*found).clone());
+                self.shared.claims.write((*found).clone()).await;
                 Ok(Some(found))
             }
             Found::Parked(found) => Ok(Some(found)),

@@ -102,6 +102,8 @@ async fn a_status_does_not_go_backwards_after_a_flush() {
     // the status worker lags: it writes what happened before
     stage.publish(&stage.state(&id, 2, OrderStatus::Reserved)).await;
     assert_eq!(stage.get(&path, "ann").await.body["status"], "CONFIRMED");
+    // another gateway, whose proof stands, reads Redis alone: what was told is there before it is told
+    assert_eq!(stage.version_in_redis(&id).await, 3);
 }
 
 #[tokio::test]

@@ -325,6 +325,15 @@ impl Stage {
         let _: i64 = self.link.run(&life, &write).await.unwrap();
     }
 
+    /// The version of an order's view.
+    pub async fn version_in_redis(&self, order_id: &str) -> i64 {
+        let life = self.link.life().unwrap();
+        let key = view::key(schemas::ids::OrderId(order_id.parse().unwrap()));
+        let (version,): (i64,) =
+            self.link.query(&life, redis::pipe().cmd("HGET").arg(key).arg(view::VERSION)).await.unwrap();
+        version
+    }
+
     /// The order that a command on the log asked for, in `status` at `version`.
     pub fn state(&self, order_id: &str, version: i64, status: OrderStatus) -> OrderState {
         let submit = self.log.commands().into_iter().find_map(|command| match command {
