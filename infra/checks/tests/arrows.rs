@@ -94,8 +94,8 @@ const DOORS: &[(&str, &[&str])] = &[
         "redis",
         &["ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "status-worker", "mambogo"],
     ),
-    // who calls others by HTTP: the payment provider and its webhooks, and, as a client, our own gateway
-    ("reqwest", &["payments-worker", "sandbox-provider", "chaos"]),
+    // who calls others by HTTP: the token issuer's keys, the payment provider and its webhooks, and, as a client, our own gateway
+    ("reqwest", &["ingress", "payments-worker", "sandbox-provider", "chaos"]),
     (
         "axum",
         &[

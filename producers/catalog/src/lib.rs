@@ -5,4 +5,4 @@ mod product;
 mod read;
 mod routes;
 
-pub use routes::{Catalog, router};
+pub use routes::{Catalog, surface};

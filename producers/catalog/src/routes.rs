@@ -1,17 +1,21 @@
 //! The whole surface of the catalogue, and what its endpoints share.
 
 use crate::{list::list, product::product, read};
-use axum::{Router, routing::get};
-use ingress::coalesce::{Bounds, Coalescer};
+use ingress::{
+    coalesce::{Bounds, Coalescer},
+    surface::{Rule, Surface},
+};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 /// The routes of the catalogue.
-pub fn router(catalog: Catalog) -> Router {
-    Router::new()
-        .route("/api/products", get(list))
-        .route("/api/products/{id}", get(product))
-        .with_state(catalog)
+#[must_use]
+pub fn surface() -> Surface<Catalog> {
+    Surface::new().get("/api/products", Rule::public(), list).get(
+        "/api/products/{id}",
+        Rule::public(),
+        product,
+    )
 }
 
 /// The catalogue endpoints. Cheap to clone.

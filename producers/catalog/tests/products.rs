@@ -11,8 +11,10 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
+use ingress::{auth::Verifier, guard::Guard};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -39,7 +41,10 @@ async fn shop() -> (testbed::Database, Router) {
             .unwrap();
     }
     let pool = PgPool::connect_lazy(&database.url("edge")).unwrap();
-    let app = ingress::layers::around(catalog_api::router(catalog_api::Catalog::start(pool)));
+    let auth = ingress::config::auth(&chassis::settings::Environment::of([])).unwrap();
+    let guard = Guard::new(Verifier::start(&auth, CancellationToken::new()).unwrap());
+    let surface = catalog_api::surface().with_state(catalog_api::Catalog::start(pool));
+    let app = ingress::layers::around(surface.guarded(guard));
     (database, app)
 }
 

@@ -7,7 +7,7 @@ pub mod config;
 pub mod metrics;
 
 pub use config::GatewayConfig;
-pub use parts::{GatewayParts, StartError, router};
+pub use parts::{GatewayParts, StartError, declared, router};
 
 use chassis::health::Part;
 use tokio::net::TcpListener;

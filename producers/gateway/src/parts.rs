@@ -4,7 +4,15 @@ use crate::{config::GatewayConfig, readiness::Watched};
 use axum::Router;
 use catalog_api::Catalog;
 use chassis::clock::Clock;
-use ingress::{auth::Verifier, layers, log::Log, redis_link::RedisLink, wakeups::Wakeups};
+use ingress::{
+    auth::{KeysError, Verifier},
+    guard::Guard,
+    layers,
+    log::Log,
+    redis_link::RedisLink,
+    surface::{Declared, Surface},
+    wakeups::Wakeups,
+};
 use inventory_api::{Inventory, InventoryParts};
 use orders_api::{Orders, OrdersParts};
 use payments_api::{Payments, PaymentsParts};
@@ -25,6 +33,9 @@ pub enum StartError {
     /// `REDIS_URL` does not read.
     #[error("REDIS_URL does not read: {0}")]
     Redis(#[from] redis::RedisError),
+    /// `JWKS_URL` is none that keys may come from.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
     /// `EDGE_DATABASE_URL` does not read.
     #[error("EDGE_DATABASE_URL does not read: {0}")]
     Postgres(#[from] sqlx::Error),
@@ -42,6 +53,18 @@ pub fn router(
     start(config, parts, stop).map(|(app, _)| app)
 }
 
+/// Every route of the public port, with its rule.
+#[must_use]
+pub fn declared() -> Vec<Declared> {
+    let all = [
+        orders_api::surface().declared().to_vec(),
+        inventory_api::surface().declared().to_vec(),
+        payments_api::surface().declared().to_vec(),
+        catalog_api::surface().declared().to_vec(),
+    ];
+    all.concat()
+}
+
 pub(crate) fn start(
     config: GatewayConfig,
     parts: GatewayParts,
@@ -52,11 +75,10 @@ pub(crate) fn start(
     let redis = RedisLink::start(config.redis.clone(), stop.clone())?;
     let wakeups = Wakeups::new();
     wakeups.listen(&config.redis, &redis, stop.clone())?;
-    let verifier = Verifier::new(&config.auth);
+    let verifier = Verifier::start(&config.auth, stop.clone())?;
 
     let orders = OrdersParts {
         config: config.orders,
-        verifier: verifier.clone(),
         log: log.clone(),
         pool: pool.clone(),
         redis: redis.clone(),
@@ -66,7 +88,6 @@ pub(crate) fn start(
     let orders = Orders::start(orders, stop);
     let inventory = InventoryParts {
         config: config.inventory,
-        verifier: verifier.clone(),
         log: log.clone(),
         pool: pool.clone(),
         redis: redis.clone(),
@@ -74,17 +95,16 @@ pub(crate) fn start(
     };
     let payments = PaymentsParts {
         config: config.payments,
-        verifier,
         log: log.clone(),
         orders: orders.clone(),
         redis: redis.clone(),
         clock,
     };
     let watched = Watched { log, pool: pool.clone(), redis, prices: orders.prices().clone() };
-    let app = Router::new()
-        .merge(orders_api::router(orders))
-        .merge(inventory_api::router(Inventory::start(inventory)))
-        .merge(payments_api::router(Payments::new(payments)))
-        .merge(catalog_api::router(Catalog::start(pool)));
-    Ok((layers::around(app), watched))
+    let surface = Surface::new()
+        .merge(orders_api::surface().with_state(orders))
+        .merge(inventory_api::surface().with_state(Inventory::start(inventory)))
+        .merge(payments_api::surface().with_state(Payments::new(payments)))
+        .merge(catalog_api::surface().with_state(Catalog::start(pool)));
+    Ok((layers::around(surface.guarded(Guard::new(verifier))), watched))
 }

@@ -1,7 +1,7 @@
 //! Settings of the parts that all HTTP services share.
 
 use crate::{
-    auth::{AuthConfig, MIN_SECRET},
+    auth::{AuthConfig, Keys, MIN_SECRET, PublishedConfig},
     redis_link::RedisConfig,
     serve::ServeLimits,
 };
@@ -17,11 +17,24 @@ const LOCAL_SECRET: &str = "local-development-only-this-is-no-secret";
 /// Namespace of the local stack's order ids; a deployment draws its own once, and keeps it.
 const LOCAL_NAMESPACE: Uuid = Uuid::from_u128(0x6d61_6d62_6f67_4f6c_8f63_616c_0000_0001);
 
-/// Reads `JWT_SECRET`, `JWT_ISSUER` and `JWT_AUDIENCE`.
+/// Reads `JWT_ISSUER` and `JWT_AUDIENCE`, and either `JWT_SECRET` or `JWKS_URL` with `JWKS_REFRESH` (10m), `JWKS_REST`
+/// (10s), `JWKS_TIMEOUT` (3s), `JWKS_KEEP` (24h), `JWKS_MAX_BYTES` (65536) and `JWKS_MAX_KEYS` (32).
 ///
 /// # Errors
-/// [`SettingError`] for a secret that is too short for HS256.
+/// [`SettingError`] for a secret that is too short for HS256, and for a secret beside published keys.
 pub fn auth(environment: &Environment) -> Result<AuthConfig, SettingError> {
+    let keys = match environment.text("JWKS_URL") {
+        Some(url) => Keys::Published(published(environment, url)?),
+        None => Keys::Shared(shared_secret(environment)?),
+    };
+    Ok(AuthConfig {
+        keys,
+        issuer: environment.text_or("JWT_ISSUER", "mambogo-local"),
+        audience: environment.text_or("JWT_AUDIENCE", "mambogo"),
+    })
+}
+
+fn shared_secret(environment: &Environment) -> Result<Secret, SettingError> {
     let secret = environment.secret_or("JWT_SECRET", LOCAL_SECRET);
     if secret.expose().len() < MIN_SECRET {
         return Err(SettingError::Invalid {
@@ -30,10 +43,26 @@ pub fn auth(environment: &Environment) -> Result<AuthConfig, SettingError> {
             expected: "a secret of at least 32 bytes",
         });
     }
-    Ok(AuthConfig {
-        secret,
-        issuer: environment.text_or("JWT_ISSUER", "mambogo-local"),
-        audience: environment.text_or("JWT_AUDIENCE", "mambogo"),
+    Ok(secret)
+}
+
+fn published(environment: &Environment, url: String) -> Result<PublishedConfig, SettingError> {
+    if environment.text("JWT_SECRET").is_some() {
+        return Err(SettingError::Invalid {
+            key: "JWT_SECRET",
+            value: "***".to_owned(),
+            expected: "to be set beside JWKS_URL: tokens are signed in one way or the other",
+        });
+    }
+    let default = PublishedConfig::at(url);
+    Ok(PublishedConfig {
+        refresh: environment.duration_or("JWKS_REFRESH", default.refresh)?,
+        rest: environment.duration_or("JWKS_REST", default.rest)?,
+        timeout: environment.duration_or("JWKS_TIMEOUT", default.timeout)?,
+        keep: environment.duration_or("JWKS_KEEP", default.keep)?,
+        most_bytes: environment.parse_or("JWKS_MAX_BYTES", "a number of bytes", default.most_bytes)?,
+        most_keys: environment.parse_or("JWKS_MAX_KEYS", "a number of keys", default.most_keys)?,
+        url: default.url,
     })
 }
 
@@ -131,6 +160,16 @@ mod tests {
             [pool.limits.acquire, pool.limits.idle, pool.limits.lifetime].map(|time| time.as_secs());
         assert_eq!(seconds, [30, 600, 1_800]);
         assert_eq!(serve(&of(&[])).unwrap().header_timeout, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn tokens_are_signed_in_one_way_or_the_other() {
+        let url = ("JWKS_URL", "https://issuer.example/keys");
+        assert!(matches!(auth(&of(&[url])).unwrap().keys, Keys::Published(_)));
+        let secret = ("JWT_SECRET", "a-secret-that-is-long-enough-for-hs256");
+        assert!(matches!(auth(&of(&[secret])).unwrap().keys, Keys::Shared(_)));
+        let error = auth(&of(&[url, secret])).unwrap_err().to_string();
+        assert!(error.contains("JWT_SECRET") && !error.contains(secret.1), "{error}");
     }
 
     #[test]

@@ -22,10 +22,9 @@ use std::{
 /// Longest a request may run: the longest wait a client may ask for, and time to answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Puts the layers around `app`, a 404 where nothing matches included.
+/// Puts the layers around `app`.
 pub fn around(app: Router) -> Router {
-    app.fallback(async || Problem::new(Kind::NotFound, "there is no such path"))
-        .layer(middleware::from_fn(surround))
+    app.layer(middleware::from_fn(surround))
 }
 
 async fn surround(mut request: Request, next: Next) -> Response {

@@ -11,9 +11,11 @@ pub mod kept_keys;
 pub mod page;
 pub mod prefer;
 
+pub mod guard;
 pub mod layers;
 pub mod request_id;
 pub mod serve;
+pub mod surface;
 
 pub mod coalesce;
 pub mod log;

@@ -16,6 +16,10 @@ pub const COALESCED: &str = "mambogo_edge_coalesced_records";
 pub const REDIS_UP: &str = "mambogo_edge_redis_up";
 /// Counter: times Redis was lost.
 pub const REDIS_LOST: &str = "mambogo_edge_redis_lost_total";
+/// Gauge: keys that tokens may be signed with, as the issuer published them last.
+pub const TOKEN_KEYS: &str = "mambogo_edge_token_keys";
+/// Counter: looks at the issuer's keys that failed.
+pub const TOKEN_KEYS_FAILED: &str = "mambogo_edge_token_key_fetches_failed_total";
 
 /// Sets a gauge without labels.
 pub(crate) fn gauge(name: &'static str, value: f64) {
@@ -35,7 +39,9 @@ mod tests {
                 super::CONNECTIONS_CLOSED,
                 super::COALESCED,
                 super::REDIS_UP,
-                super::REDIS_LOST
+                super::REDIS_LOST,
+                super::TOKEN_KEYS,
+                super::TOKEN_KEYS_FAILED,
             ],
             [
                 "mambogo_http_requests_total",
@@ -46,6 +52,8 @@ mod tests {
                 "mambogo_edge_coalesced_records",
                 "mambogo_edge_redis_up",
                 "mambogo_edge_redis_lost_total",
+                "mambogo_edge_token_keys",
+                "mambogo_edge_token_key_fetches_failed_total",
             ]
         );
     }

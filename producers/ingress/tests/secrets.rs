@@ -3,11 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use axum::{
-    Router,
     body::Body,
-    extract::FromRef,
     http::{HeaderValue, Request},
-    routing::post,
 };
 use chassis::{
     settings::{Environment, Secret},
@@ -16,15 +13,18 @@ use chassis::{
 use ingress::{
     auth::{AuthConfig, Caller, Verifier},
     body::JsonBody,
+    guard::Guard,
     idempotency::IdempotencyKey,
     layers,
     problem::Problem,
+    surface::{Rule, Surface},
 };
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const SECRET: &str = "canary-secret-of-at-least-32-bytes-long";
@@ -43,17 +43,8 @@ impl Write for Captured {
     }
 }
 
-#[derive(Clone)]
-struct State(Verifier);
-
-impl FromRef<State> for Verifier {
-    fn from_ref(state: &State) -> Self {
-        state.0.clone()
-    }
-}
-
 fn config() -> AuthConfig {
-    AuthConfig { secret: Secret::new(SECRET), issuer: "issuer".to_owned(), audience: "mambogo".to_owned() }
+    AuthConfig::shared(Secret::new(SECRET), "issuer", "mambogo")
 }
 
 /// A handler at its worst: it fails with text of others, or panics.
@@ -73,8 +64,9 @@ async fn canaries_that_clients_plant_reach_no_log() {
         .with_ansi(false)
         .with_writer(move || Plain(writer.clone()))
         .init();
+    let surface = Surface::new().post("/orders/{id}", Rule::caller(), handle);
     let app = layers::around(
-        Router::new().route("/orders/{id}", post(handle)).with_state(State(Verifier::new(&config()))),
+        surface.guarded(Guard::new(Verifier::start(&config(), CancellationToken::new()).unwrap())),
     );
     let now = schemas::time::Timestamp(chassis::clock::Clock::system().now_millis());
     let good = ingress::auth::mint(&config(), "canary-user", &[], now, Duration::from_secs(60)).unwrap();

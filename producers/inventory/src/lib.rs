@@ -9,4 +9,4 @@ pub mod config;
 pub mod metrics;
 
 pub use config::InventoryConfig;
-pub use routes::{Inventory, InventoryParts, router};
+pub use routes::{Inventory, InventoryParts, surface};

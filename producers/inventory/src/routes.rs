@@ -1,28 +1,26 @@
 //! The whole surface of the inventory service, and what its endpoints share.
 
 use crate::{adjust::adjust, config::InventoryConfig, levels::levels, read};
-use axum::{
-    Router,
-    extract::FromRef,
-    routing::{get, post},
-};
 use chassis::clock::Clock;
 use ingress::{
-    auth::Verifier,
+    auth::INVENTORY_WRITE,
     coalesce::{Bounds, Coalescer},
     kept_keys::KeptKeys,
     log::Log,
     redis_link::RedisLink,
+    surface::{Rule, Surface},
 };
 use schemas::ids::ProductId;
 use sqlx::PgPool;
 
 /// The routes of the inventory service.
-pub fn router(inventory: Inventory) -> Router {
-    Router::new()
-        .route("/api/inventory/adjustments", post(adjust))
-        .route("/api/inventory/{productId}", get(levels))
-        .with_state(inventory)
+#[must_use]
+pub fn surface() -> Surface<Inventory> {
+    Surface::new().post("/api/inventory/adjustments", Rule::scope(INVENTORY_WRITE), adjust).get(
+        "/api/inventory/{productId}",
+        Rule::caller(),
+        levels,
+    )
 }
 
 /// What the endpoints stand on.
@@ -30,8 +28,6 @@ pub fn router(inventory: Inventory) -> Router {
 pub struct InventoryParts {
     /// Settings.
     pub config: InventoryConfig,
-    /// Checks tokens.
-    pub verifier: Verifier,
     /// The log.
     pub log: Log,
     /// The pool of the role `mambogo_edge`.
@@ -46,7 +42,6 @@ pub struct InventoryParts {
 #[derive(Clone)]
 pub struct Inventory {
     pub(crate) config: InventoryConfig,
-    pub(crate) verifier: Verifier,
     pub(crate) log: Log,
     pub(crate) levels: Coalescer<ProductId, Option<read::Levels>>,
     pub(crate) keys: KeptKeys,
@@ -57,17 +52,11 @@ impl Inventory {
     /// Starts the coalesced reads beside the endpoints.
     #[must_use]
     pub fn start(parts: InventoryParts) -> Self {
-        let InventoryParts { config, verifier, log, pool, redis, clock } = parts;
+        let InventoryParts { config, log, pool, redis, clock } = parts;
         let levels = Coalescer::start("stock", Bounds::default(), move |products: Vec<ProductId>| {
             let pool = pool.clone();
             async move { read::levels(&pool, &products).await.map_err(|error| error.to_string()) }
         });
-        Self { config, verifier, log, levels, keys: KeptKeys::new(redis, "adjustment"), clock }
-    }
-}
-
-impl FromRef<Inventory> for Verifier {
-    fn from_ref(inventory: &Inventory) -> Self {
-        inventory.verifier.clone()
+        Self { config, log, levels, keys: KeptKeys::new(redis, "adjustment"), clock }
     }
 }

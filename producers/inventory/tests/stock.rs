@@ -18,6 +18,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, INVENTORY_WRITE, Verifier, mint},
+    guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
     redis_link::{RedisConfig, RedisLink},
@@ -89,13 +90,13 @@ impl Stage {
         let log = Arc::new(Tape::default());
         let inventory = Inventory::start(InventoryParts {
             config: InventoryConfig::from_environment(&Environment::of([])).unwrap(),
-            verifier: Verifier::new(&auth),
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
             redis: link,
             clock: Clock::system(),
         });
-        let app = layers::around(inventory_api::router(inventory));
+        let guard = Guard::new(Verifier::start(&auth, stop.clone()).unwrap());
+        let app = layers::around(inventory_api::surface().with_state(inventory).guarded(guard));
         Self { log, app, auth, redis, database, _stop: stop.drop_guard() }
     }
 

@@ -37,5 +37,5 @@ pub mod pure {
 
 pub use config::OrdersConfig;
 pub use prices::{Price, PriceBook};
-pub use routes::router;
+pub use routes::surface;
 pub use state::{Orders, OrdersParts};

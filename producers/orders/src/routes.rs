@@ -1,17 +1,15 @@
 //! The whole surface of the orders service.
 
 use crate::{batch::submit_batch, cancel::cancel, get::get_order, list::list, state::Orders, submit::submit};
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use ingress::surface::{Class, Rule, Surface};
 
 /// The routes of the orders service.
-pub fn router(orders: Orders) -> Router {
-    Router::new()
-        .route("/api/orders", post(submit).get(list))
-        .route("/api/orders/batch", post(submit_batch))
-        .route("/api/orders/{id}", get(get_order))
-        .route("/api/orders/{id}/cancel", post(cancel))
-        .with_state(orders)
+#[must_use]
+pub fn surface() -> Surface<Orders> {
+    Surface::new()
+        .post("/api/orders", Rule::caller(), submit)
+        .get("/api/orders", Rule::caller(), list)
+        .post("/api/orders/batch", Rule::caller().of(Class::Bulk), submit_batch)
+        .get("/api/orders/{id}", Rule::caller(), get_order)
+        .post("/api/orders/{id}/cancel", Rule::caller(), cancel)
 }

@@ -8,10 +8,8 @@ use crate::{
     read::{self, Found, Wanted},
     watch::Watch,
 };
-use axum::extract::FromRef;
 use chassis::clock::Clock;
 use ingress::{
-    auth::Verifier,
     coalesce::{Bounds, Coalescer},
     log::Log,
     problem::Problem,
@@ -32,8 +30,6 @@ use tokio_util::sync::CancellationToken;
 pub struct OrdersParts {
     /// Settings.
     pub config: OrdersConfig,
-    /// Checks tokens.
-    pub verifier: Verifier,
     /// The log.
     pub log: Log,
     /// The pool of the role `mambogo_edge`.
@@ -54,7 +50,6 @@ pub struct Orders {
 
 pub(crate) struct Shared {
     pub(crate) config: OrdersConfig,
-    pub(crate) verifier: Verifier,
     pub(crate) log: Log,
     pub(crate) pool: PgPool,
     pub(crate) wakeups: Wakeups,
@@ -76,7 +71,7 @@ impl Orders {
     /// Starts what runs beside the endpoints (price book, proofs, coalesced lookups), until `stop`.
     #[must_use]
     pub fn start(parts: OrdersParts, stop: CancellationToken) -> Self {
-        let OrdersParts { config, verifier, log, pool, redis, wakeups, clock } = parts;
+        let OrdersParts { config, log, pool, redis, wakeups, clock } = parts;
         let positions = Positions::start(log.clone(), pool.clone());
         let watch = Watch::new(config.lease);
         watch.start(log.clone(), pool.clone(), positions.clone(), stop.clone());
@@ -86,7 +81,6 @@ impl Orders {
         let claims = Claims::new(redis);
         let shared = Shared {
             config,
-            verifier,
             log,
             pool,
             wakeups,
@@ -141,10 +135,4 @@ fn lookups(log: Log, pool: PgPool) -> Coalescer<Wanted, Found> {
             read::lookup(&pool, partitions, &wanted).await.map_err(|error| error.to_string())
         }
     })
-}
-
-impl FromRef<Orders> for Verifier {
-    fn from_ref(orders: &Orders) -> Self {
-        orders.shared.verifier.clone()
-    }
 }

@@ -12,4 +12,4 @@ pub mod config;
 pub mod metrics;
 
 pub use config::PaymentsConfig;
-pub use routes::{Payments, PaymentsParts, router};
+pub use routes::{Payments, PaymentsParts, surface};

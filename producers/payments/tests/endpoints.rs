@@ -19,6 +19,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, PAYMENTS_REFUND, Verifier, mint},
+    guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
     redis_link::{RedisConfig, RedisLink},
@@ -106,7 +107,6 @@ impl Stage {
         let log = Arc::new(Tape::default());
         let orders = OrdersParts {
             config: OrdersConfig::from_environment(&Environment::of([])).unwrap(),
-            verifier: Verifier::new(&auth),
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
             redis: link.clone(),
@@ -117,13 +117,13 @@ impl Stage {
         let settings = Environment::of(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let payments = Payments::new(PaymentsParts {
             config: PaymentsConfig::from_environment(&settings).unwrap(),
-            verifier: Verifier::new(&auth),
             log: log.clone(),
             orders: Orders::start(orders, stop.clone()),
             redis: link,
             clock: Clock::system(),
         });
-        let app = layers::around(payments_api::router(payments));
+        let guard = Guard::new(Verifier::start(&auth, stop.clone()).unwrap());
+        let app = layers::around(payments_api::surface().with_state(payments).guarded(guard));
         Self { log, app, auth, _redis: redis, _database: database, _stop: stop.drop_guard() }
     }
 

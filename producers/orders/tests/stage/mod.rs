@@ -13,6 +13,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, Verifier, mint},
+    guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
     redis_link::{RedisConfig, RedisLink},
@@ -192,7 +193,6 @@ impl Stage {
                 absence_patience: Duration::from_millis(600),
                 ..OrdersConfig::from_environment(&Environment::of([])).unwrap()
             },
-            verifier: Verifier::new(&auth),
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
             redis: link.clone(),
@@ -203,7 +203,8 @@ impl Stage {
         let price = Price { unit: Money::new(1_299, Currency::USD), is_active: true };
         orders.prices().enter([(PRODUCT.parse::<ProductId>().unwrap(), price)]);
         let worker = PgPool::connect_lazy(&database.url("orders")).unwrap();
-        let app = layers::around(orders_api::router(orders));
+        let guard = Guard::new(Verifier::start(&auth, stop.clone()).unwrap());
+        let app = layers::around(orders_api::surface().with_state(orders).guarded(guard));
         Self { redis, log, worker, link, app, auth, _database: database, _stop: stop.drop_guard() }
     }
 
