@@ -74,7 +74,7 @@ pub fn namespace(environment: &Environment) -> Result<Uuid, SettingError> {
     environment.parse_or("DEPLOYMENT_NAMESPACE", "a UUID", LOCAL_NAMESPACE)
 }
 
-/// Reads `REDIS_URL`, `REDIS_RESPONSE_TIMEOUT` (250ms) and `REDIS_CONNECT_TIMEOUT` (250ms).
+/// Reads `REDIS_URL`, `REDIS_RESPONSE_TIMEOUT` (1s) and `REDIS_CONNECT_TIMEOUT` (250ms).
 ///
 /// # Errors
 /// [`SettingError`].
@@ -82,7 +82,7 @@ pub fn redis(environment: &Environment) -> Result<RedisConfig, SettingError> {
     let quarter = Duration::from_millis(250);
     Ok(RedisConfig {
         url: environment.secret_or("REDIS_URL", "redis://127.0.0.1:26379/0"),
-        response_timeout: environment.duration_or("REDIS_RESPONSE_TIMEOUT", quarter)?,
+        response_timeout: environment.duration_or("REDIS_RESPONSE_TIMEOUT", Duration::from_secs(1))?,
         connect_timeout: environment.duration_or("REDIS_CONNECT_TIMEOUT", quarter)?,
     })
 }

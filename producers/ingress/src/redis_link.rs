@@ -4,6 +4,9 @@
 //! server process (its run id is read at every connect and goes into every claim): a server that was restarted with
 //! an old snapshot must not pass for the one that heard yesterday's claims. So whoever sends a command must know
 //! which server it goes to, and a connection is one server's for its whole life.
+//!
+//! A server that was silent for long (frozen, or behind a network that was) ends a life, too, even if it answers in the
+//! end: other gateways gave it up meanwhile and went on without it, so what it remembers is not all there is.
 
 use crate::metrics;
 use arc_swap::ArcSwapOption;
@@ -12,8 +15,14 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
     ServerErrorKind, aio::MultiplexedConnection,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How the link is kept.
@@ -25,6 +34,14 @@ pub struct RedisConfig {
     pub response_timeout: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+}
+
+impl RedisConfig {
+    /// The longest silence after which an answer is believed: shorter than the wait after which anybody gives Redis up,
+    /// by what clocks and networks may add.
+    fn longest_silence(&self) -> Duration {
+        self.response_timeout * 3 / 4
+    }
 }
 
 /// Redis is away, or did not answer in time. Nothing is known about the command: it may have run.
@@ -42,11 +59,36 @@ pub struct Life {
     /// Grows with every connect of this link.
     pub generation: u64,
     connection: MultiplexedConnection,
+    silence: Silence,
 }
 
 impl std::fmt::Debug for Life {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Life({} of {})", self.generation, self.run_id)
+    }
+}
+
+/// Watches for silence: time in which the server answered nothing.
+///
+/// An answer was given after its command was sent. So what lies between the sending of the newest command that was
+/// answered, and the arrival of the next answer, may all have been silence.
+struct Silence {
+    born: Instant,
+    /// When the newest of the answered commands was sent: microseconds after `born`.
+    heard: AtomicU64,
+    longest: Duration,
+}
+
+impl Silence {
+    fn new(born: Instant, longest: Duration) -> Self {
+        Self { born, heard: AtomicU64::new(0), longest }
+    }
+
+    /// An answer arrived at `now` to a command sent at `sent`. Says whether it may be believed.
+    fn ends(&self, sent: Instant, now: Instant) -> bool {
+        let after = |at: Instant| u64::try_from((at - self.born).as_micros()).unwrap_or(u64::MAX);
+        let heard = self.heard.fetch_max(after(sent), Ordering::AcqRel);
+        after(now).saturating_sub(heard) <= u64::try_from(self.longest.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -101,12 +143,13 @@ impl RedisLink {
     /// # Errors
     /// [`RedisAway`].
     pub async fn query<T: FromRedisValue>(&self, life: &Life, commands: &Pipeline) -> Result<T, RedisAway> {
+        let sent = Instant::now();
         let mut connection = life.connection.clone();
         let mut outcome = commands.query_async(&mut connection).await;
         if outcome.as_ref().is_err_and(RedisError::is_timeout) {
             outcome = commands.query_async(&mut connection).await;
         }
-        outcome.map_err(|error| self.failed(life, &error))
+        self.answered(life, sent, outcome)
     }
 
     /// As [`RedisLink::query`], for one script, which is loaded where the server does not know it.
@@ -118,12 +161,13 @@ impl RedisLink {
         life: &Life,
         invocation: &redis::ScriptInvocation<'_>,
     ) -> Result<T, RedisAway> {
+        let sent = Instant::now();
         let mut connection = life.connection.clone();
         let mut outcome = invocation.invoke_async(&mut connection).await;
         if outcome.as_ref().is_err_and(RedisError::is_timeout) {
             outcome = invocation.invoke_async(&mut connection).await;
         }
-        outcome.map_err(|error| self.failed(life, &error))
+        self.answered(life, sent, outcome)
     }
 
     /// As [`RedisLink::run`], for many runs of one script in one round trip. One answer a run, in their order; when one
@@ -136,6 +180,7 @@ impl RedisLink {
         life: &Life,
         runs: &ScriptRuns<'_>,
     ) -> Result<Vec<T>, RedisAway> {
+        let sent = Instant::now();
         let mut connection = life.connection.clone();
         let mut outcome = runs.send(&mut connection).await;
         if outcome.as_ref().is_err_and(|error| error.kind() == NO_SCRIPT) {
@@ -147,14 +192,23 @@ impl RedisLink {
         if outcome.as_ref().is_err_and(RedisError::is_timeout) {
             outcome = runs.send(&mut connection).await;
         }
-        outcome.map_err(|error| self.failed(life, &error))
+        self.answered(life, sent, outcome)
     }
 
-    fn failed(&self, life: &Life, error: &RedisError) -> RedisAway {
+    fn answered<T>(&self, life: &Life, sent: Instant, outcome: RedisResult<T>) -> Result<T, RedisAway> {
+        let answer = outcome.map_err(|error| self.give_up(life, &error))?;
+        if life.silence.ends(sent, Instant::now()) {
+            Ok(answer)
+        } else {
+            Err(self.give_up(life, &"it was silent for too long"))
+        }
+    }
+
+    fn give_up(&self, life: &Life, why: &dyn std::fmt::Display) -> RedisAway {
         let is_current =
             self.shared.life.load().as_ref().is_some_and(|now| now.generation == life.generation);
         if is_current {
-            tracing::warn!(%error, generation = life.generation, "Redis failed a command: connecting anew");
+            tracing::warn!(%why, generation = life.generation, "Redis failed a command: connecting anew");
             self.shared.lost.send_replace(life.generation);
         }
         RedisAway
@@ -240,6 +294,7 @@ impl Keeper {
             .set_connection_timeout(Some(self.config.connect_timeout))
             .set_response_timeout(Some(self.config.response_timeout));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let silence = Silence::new(Instant::now(), self.config.longest_silence());
         let (server, memory): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -250,27 +305,34 @@ impl Keeper {
         let run_id = field(&server, "run_id").ok_or((ErrorKind::Client, "INFO server has no run_id"))?;
         let keeps = field(&memory, "maxmemory") == Some("0")
             || field(&memory, "maxmemory_policy") == Some("noeviction");
-        Ok(Life { run_id: run_id.to_owned(), keeps, generation, connection })
+        Ok(Life { run_id: run_id.to_owned(), keeps, generation, connection, silence })
     }
 
-    /// Returns when a command failed, or when the server does not answer a ping.
+    /// Returns when a command failed, or when the server does not answer a ping, or does so after a long silence.
     async fn until_lost(&self, life: &Life) {
         let mut lost = self.shared.lost.subscribe();
         tokio::select! {
             // a failed command is known at once
             _ = lost.wait_for(|generation| *generation == life.generation) => {}
             // an idle link would notice nothing
-            () = until_silent(life.connection.clone()) => {}
+            () = until_silent(life, self.config.longest_silence() / 3) => {}
         }
     }
 }
 
-async fn until_silent(mut connection: MultiplexedConnection) {
+/// Pings often enough that no pause between two pings looks like silence.
+async fn until_silent(life: &Life, pause: Duration) {
+    let mut connection = life.connection.clone();
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(pause).await;
+        let sent = Instant::now();
         let pong: Result<String, RedisError> = redis::cmd("PING").query_async(&mut connection).await;
         if let Err(error) = pong {
             tracing::warn!(%error, "Redis does not answer a ping: connecting anew");
+            return;
+        }
+        if !life.silence.ends(sent, Instant::now()) {
+            tracing::warn!("Redis was silent for too long: connecting anew");
             return;
         }
     }
@@ -293,11 +355,55 @@ mod tests {
         assert_eq!(field(info, "run"), None);
     }
 
+    #[test]
+    fn an_answer_is_believed_unless_all_since_the_last_one_may_have_been_silence() {
+        let born = Instant::now();
+        let at = |millis| born + Duration::from_millis(millis);
+        let silence = Silence::new(born, Duration::from_millis(750));
+        assert!(silence.ends(at(700), at(710)));
+        assert!(silence.ends(at(720), at(1_450)), "slow, but others were answered shortly before");
+        // frozen from 1,460 to 2,480: two commands were under way, one comes afterwards
+        assert!(!silence.ends(at(1_470), at(2_481)));
+        assert!(!silence.ends(at(1_500), at(2_482)), "what was sent before it answered proves nothing");
+        assert!(!silence.ends(at(2_490), at(2_491)), "nor is it known yet what was before this one");
+        assert!(silence.ends(at(2_495), at(2_496)));
+    }
+
+    /// Held for less than the time-out, so that every command succeeds in the end.
+    #[tokio::test]
+    async fn a_server_that_was_silent_is_given_up_though_it_answers() {
+        let server = testbed::Redis::start().await;
+        let proxy =
+            testbed::Proxy::to(server.url().trim_start_matches("redis://").trim_end_matches("/0")).await;
+        let stop = CancellationToken::new();
+        let slow = Duration::from_secs(2);
+        let config = RedisConfig {
+            response_timeout: slow,
+            connect_timeout: slow,
+            ..config(proxy.in_url(&server.url()))
+        };
+        let link = RedisLink::start(config.clone(), stop.clone()).unwrap();
+        let mut connects = link.connects();
+        connects.wait_for(|generation| *generation > 0).await.unwrap();
+        ping(&link).await.unwrap();
+        proxy.hold();
+        let held = Instant::now();
+        let silent = config.longest_silence() + Duration::from_millis(200);
+        testbed::eventually("it was held for longer than is believed", async || held.elapsed() > silent)
+            .await;
+        proxy.open();
+        let wait = connects.wait_for(|generation| *generation > 1);
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap().unwrap();
+        testbed::eventually("the new connection answers", async || ping(&link).await.is_ok()).await;
+        stop.cancel();
+    }
+
     fn config(url: String) -> RedisConfig {
+        let patience = Duration::from_secs(1);
         RedisConfig {
             url: chassis::settings::Secret::new(url),
-            response_timeout: Duration::from_millis(250),
-            connect_timeout: Duration::from_millis(250),
+            response_timeout: patience,
+            connect_timeout: patience,
         }
     }
 

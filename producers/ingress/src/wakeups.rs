@@ -151,7 +151,7 @@ mod tests {
         let stop = CancellationToken::new();
         let config = RedisConfig {
             url: chassis::settings::Secret::new(server.url()),
-            response_timeout: Duration::from_millis(250),
+            response_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_millis(250),
         };
         let link = RedisLink::start(config.clone(), stop.clone()).unwrap();

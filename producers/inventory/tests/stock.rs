@@ -81,7 +81,7 @@ impl Stage {
         let stop = CancellationToken::new();
         let config = RedisConfig {
             url: Secret::new(redis.url()),
-            response_timeout: Duration::from_millis(400),
+            response_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_millis(400),
         };
         let link = RedisLink::start(config, stop.clone()).unwrap();

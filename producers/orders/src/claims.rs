@@ -237,7 +237,7 @@ mod tests {
         let server = Redis::start().await;
         let config = RedisConfig {
             url: chassis::settings::Secret::new(server.url()),
-            response_timeout: Duration::from_millis(500),
+            response_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_millis(500),
         };
         let stop = CancellationToken::new();

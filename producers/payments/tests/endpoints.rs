@@ -100,7 +100,7 @@ impl Stage {
         let stop = CancellationToken::new();
         let quick = Duration::from_millis(400);
         let url = Secret::new(redis.url());
-        let config = RedisConfig { url, response_timeout: quick, connect_timeout: quick };
+        let config = RedisConfig { url, response_timeout: Duration::from_secs(1), connect_timeout: quick };
         let link = RedisLink::start(config, stop.clone()).unwrap();
         link.connects().wait_for(|generation| *generation > 0).await.unwrap();
         let auth = ingress::config::auth(&Environment::of([])).unwrap();
