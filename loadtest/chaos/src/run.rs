@@ -85,7 +85,8 @@ impl World {
             }
         }
         let guest = crew.seat(Role::Worker, &[])?;
-        let token = crew.tool(&["token", "--user", "chaos", "--ttl", "24h"]).await?;
+        let token =
+            crew.tool(&["token", "--user", "chaos", "--scope", "limits:exempt", "--ttl", "24h"]).await?;
         let client = Client::new(crew.gateways(), &token)?;
         let shop = Shop { client, pulse: Pulse::new(), findings: Arc::default() };
         let memory = Watch::begin(&instance, crew.names());

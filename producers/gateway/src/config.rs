@@ -1,7 +1,9 @@
 //! Settings of the public port: those of the services it composes, and of what they share.
 
 use chassis::settings::{Environment, SettingError};
-use ingress::{auth::AuthConfig, config::PoolConfig, redis_link::RedisConfig, serve::ServeLimits};
+use ingress::{
+    auth::AuthConfig, config::PoolConfig, limit::LimitConfig, redis_link::RedisConfig, serve::ServeLimits,
+};
 use inventory_api::InventoryConfig;
 use orders_api::OrdersConfig;
 use payments_api::PaymentsConfig;
@@ -16,6 +18,8 @@ pub struct GatewayConfig {
     pub serve: ServeLimits,
     /// What a token must say.
     pub auth: AuthConfig,
+    /// How much one caller may ask, if that is limited.
+    pub limits: Option<LimitConfig>,
     /// The edge's pool.
     pub pool: PoolConfig,
     /// Redis.
@@ -40,6 +44,7 @@ impl GatewayConfig {
             address: environment.parse_or("GATEWAY_ADDR", "an address such as 127.0.0.1:8080", default)?,
             serve: ingress::config::serve(environment)?,
             auth: ingress::config::auth(environment)?,
+            limits: ingress::config::limits(environment)?,
             pool: ingress::config::pool(environment)?,
             redis: ingress::config::redis(environment)?,
             orders: OrdersConfig::from_environment(environment)?,

@@ -8,6 +8,7 @@ use ingress::{
     auth::{KeysError, Verifier},
     guard::Guard,
     layers,
+    limit::Limiter,
     log::Log,
     redis_link::RedisLink,
     surface::{Declared, Surface},
@@ -77,6 +78,9 @@ pub(crate) fn start(
     wakeups.listen(&config.redis, &redis, stop.clone())?;
     let verifier = Verifier::start(&config.auth, stop.clone())?;
 
+    let limiter = config.limits.map(|limits| Limiter::start(limits, redis.clone()));
+    let guard = Guard::new(verifier).with_limits(limiter);
+
     let orders = OrdersParts {
         config: config.orders,
         log: log.clone(),
@@ -106,5 +110,5 @@ pub(crate) fn start(
         .merge(inventory_api::surface().with_state(Inventory::start(inventory)))
         .merge(payments_api::surface().with_state(Payments::new(payments)))
         .merge(catalog_api::surface().with_state(Catalog::start(pool)));
-    Ok((layers::around(surface.guarded(Guard::new(verifier))), watched))
+    Ok((layers::around(surface.guarded(guard)), watched))
 }

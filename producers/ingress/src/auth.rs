@@ -67,12 +67,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether the token has `scope`.
+    #[must_use]
+    pub fn has(&self, scope: &str) -> bool {
+        self.scopes.contains(scope)
+    }
+
     /// Passes when the token has `scope`.
     ///
     /// # Errors
     /// A 403 problem that names the scope.
     pub fn require(&self, scope: &str) -> Result<(), Problem> {
-        if self.scopes.contains(scope) {
+        if self.has(scope) {
             return Ok(());
         }
         Err(Problem {

@@ -2,6 +2,7 @@
 
 use crate::{
     auth::{AuthConfig, Keys, MIN_SECRET, PublishedConfig},
+    limit::{LimitConfig, Rate, Trusted},
     redis_link::RedisConfig,
     serve::ServeLimits,
 };
@@ -99,6 +100,38 @@ pub fn serve(environment: &Environment) -> Result<ServeLimits, SettingError> {
         idle_timeout: environment.duration_or("HTTP_IDLE_TIMEOUT", default.idle_timeout)?,
         drain: environment.duration_or("HTTP_DRAIN", default.drain)?,
     })
+}
+
+/// Reads `RATE_LIMITS` (on), `RATE_LIMIT_READS` (1000/s,2000), `RATE_LIMIT_WRITES` (200/s,400), `RATE_LIMIT_BULK` (20/s,40),
+/// `RATE_LIMIT_ANONYMOUS` (100/s,200), `RATE_LIMIT_SIGNED` (1000/s,2000) and `TRUSTED_PROXIES` (nobody). `None` for off.
+///
+/// # Errors
+/// [`SettingError`].
+pub fn limits(environment: &Environment) -> Result<Option<LimitConfig>, SettingError> {
+    let expected = "a rate such as 200/s,400: calls a second, and at one moment";
+    let rate = |key, a_second, capacity| environment.parse_or(key, expected, Rate { a_second, capacity });
+    let config = LimitConfig {
+        reads: rate("RATE_LIMIT_READS", 1_000, 2_000)?,
+        writes: rate("RATE_LIMIT_WRITES", 200, 400)?,
+        bulk: rate("RATE_LIMIT_BULK", 20, 40)?,
+        anonymous: rate("RATE_LIMIT_ANONYMOUS", 100, 200)?,
+        signed: rate("RATE_LIMIT_SIGNED", 1_000, 2_000)?,
+        trusted: environment.parse_or(
+            "TRUSTED_PROXIES",
+            "addresses or networks such as 10.0.0.0/8, with commas between",
+            Trusted::default(),
+        )?,
+    };
+    Ok(is_on(environment, "RATE_LIMITS", true)?.then_some(config))
+}
+
+fn is_on(environment: &Environment, key: &'static str, default: bool) -> Result<bool, SettingError> {
+    match environment.text(key).as_deref() {
+        None => Ok(default),
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(value) => Err(SettingError::Invalid { key, value: value.to_owned(), expected: "on or off" }),
+    }
 }
 
 /// The edge's pool: where, and how large.

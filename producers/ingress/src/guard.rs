@@ -1,8 +1,9 @@
-//! What stands between a request and its handler: the rule of its route is looked up, the caller identified, and
-//! whoever the rule does not allow is refused. What has no rule is not there.
+//! What stands between a request and its handler: the rule of its route is looked up, the caller identified and counted,
+//! and whoever the rule does not allow is refused. What has no rule is not there.
 
 use crate::{
     auth::{Caller, Verifier},
+    limit::{Counted, EXEMPT, Limiter, Peer, Policy, Whose},
     problem::{Kind, Problem},
     surface::{Access, Declared, Rules, rule_for},
 };
@@ -17,13 +18,20 @@ use axum::{
 #[derive(Clone)]
 pub struct Guard {
     verifier: Verifier,
+    limiter: Option<Limiter>,
 }
 
 impl Guard {
     /// By the tokens that `verifier` believes.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier }
+        Self { verifier, limiter: None }
+    }
+
+    /// The same, counting calls.
+    #[must_use]
+    pub fn with_limits(self, limiter: Option<Limiter>) -> Self {
+        Self { limiter, ..self }
     }
 
     pub(crate) fn over(self, rules: Rules) -> Guarded {
@@ -39,19 +47,44 @@ pub(crate) struct Guarded {
 }
 
 /// What a request asks for.
+#[derive(Clone, Copy)]
 enum Asked<'a> {
     Route(&'a Declared),
     OtherMethod(&'a [Declared]),
     Nothing,
 }
 
-pub(crate) async fn admit(State(guarded): State<Guarded>, mut request: Request, next: Next) -> Response {
-    let route = match guarded.asked(&request) {
+pub(crate) async fn admit(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
+    let asked = guarded.asked(&request);
+    let caller = match asked {
+        Asked::Route(route) => guarded.guard.identify(route.access, request.headers()).await,
+        // nothing is there to have rights to
+        Asked::OtherMethod(_) | Asked::Nothing => Ok(None),
+    };
+    let counted = guarded.guard.count(&asked, caller.as_ref(), &request).await;
+    let mut response = match &counted {
+        Some(counted) if !counted.is_granted() => counted.problem().into_response(),
+        _ => pass(&asked, caller, request, next).await,
+    };
+    if let Some(counted) = counted {
+        counted.tell(response.headers_mut());
+    }
+    response
+}
+
+/// What the handler says, where the rule lets the caller pass.
+async fn pass(
+    asked: &Asked<'_>,
+    caller: Result<Option<Caller>, Problem>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = match asked {
         Asked::Route(route) => route,
         Asked::OtherMethod(routes) => return not_allowed(routes),
         Asked::Nothing => return Problem::new(Kind::NotFound, "there is no such path").into_response(),
     };
-    match guarded.guard.identify(route, request.headers()).await {
+    match caller.and_then(|caller| route.access.allows(caller)) {
         Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
         Ok(None) => {}
         Err(problem) => return problem.into_response(),
@@ -81,19 +114,47 @@ fn not_allowed(routes: &[Declared]) -> Response {
 }
 
 impl Guard {
-    /// The caller, where the rule lets it pass; `None` where nobody has to say who calls.
-    async fn identify(&self, route: &Declared, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
-        let is_told = headers.contains_key(header::AUTHORIZATION);
-        match route.access {
-            Access::Signed => return Ok(None),
-            Access::Public if !is_told => return Ok(None),
-            Access::Public | Access::Caller | Access::Scope(_) => {}
+    /// Who calls; `None` where nobody has to say so, and nobody does.
+    async fn identify(&self, access: Access, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+        match access {
+            Access::Signed => Ok(None),
+            Access::Public if !headers.contains_key(header::AUTHORIZATION) => Ok(None),
+            Access::Public | Access::Caller | Access::Scope(_) => {
+                self.verifier.caller(headers).await.map(Some)
+            }
         }
-        let caller = self.verifier.caller(headers).await?;
-        if let Access::Scope(scope) = route.access {
+    }
+
+    /// Counts the call, before anything else is done for it. Whoever is not known is counted by address.
+    fn count<'a>(
+        &'a self,
+        asked: &Asked<'_>,
+        caller: Result<&'a Option<Caller>, &Problem>,
+        request: &'a Request,
+    ) -> impl Future<Output = Option<Counted>> + Send + use<'a> {
+        let origin = Whose::Address(request.extensions().get::<Peer>().copied(), request.headers());
+        let (policy, whose) = match (asked, caller) {
+            (Asked::Route(route), Ok(Some(caller))) => (route.class.into(), Whose::Subject(caller)),
+            (Asked::Route(route), _) if route.access == Access::Signed => (Policy::Signed, origin),
+            _ => (Policy::Anonymous, origin),
+        };
+        let is_exempt = caller.is_ok_and(|caller| caller.as_ref().is_some_and(|caller| caller.has(EXEMPT)));
+        let limiter = self.limiter.as_ref().filter(|_| !is_exempt);
+        async move {
+            match limiter {
+                Some(limiter) => Some(limiter.count(policy, whose).await),
+                None => None,
+            }
+        }
+    }
+}
+
+impl Access {
+    fn allows(self, caller: Option<Caller>) -> Result<Option<Caller>, Problem> {
+        if let (Self::Scope(scope), Some(caller)) = (self, &caller) {
             caller.require(scope)?;
         }
-        Ok(Some(caller))
+        Ok(caller)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod prefer;
 
 pub mod guard;
 pub mod layers;
+pub mod limit;
 pub mod request_id;
 pub mod serve;
 pub mod surface;

@@ -20,6 +20,10 @@ pub const REDIS_LOST: &str = "mambogo_edge_redis_lost_total";
 pub const TOKEN_KEYS: &str = "mambogo_edge_token_keys";
 /// Counter: looks at the issuer's keys that failed.
 pub const TOKEN_KEYS_FAILED: &str = "mambogo_edge_token_key_fetches_failed_total";
+/// Counter: calls refused by the rate limit, by `policy`.
+pub const RATE_LIMIT_REFUSED: &str = "mambogo_edge_rate_limit_refused_total";
+/// Counter: calls counted by this process alone, because Redis did not answer.
+pub const RATE_LIMIT_LOCAL: &str = "mambogo_edge_rate_limit_local_total";
 
 /// Sets a gauge without labels.
 pub(crate) fn gauge(name: &'static str, value: f64) {
@@ -42,6 +46,8 @@ mod tests {
                 super::REDIS_LOST,
                 super::TOKEN_KEYS,
                 super::TOKEN_KEYS_FAILED,
+                super::RATE_LIMIT_REFUSED,
+                super::RATE_LIMIT_LOCAL,
             ],
             [
                 "mambogo_http_requests_total",
@@ -54,6 +60,8 @@ mod tests {
                 "mambogo_edge_redis_lost_total",
                 "mambogo_edge_token_keys",
                 "mambogo_edge_token_key_fetches_failed_total",
+                "mambogo_edge_rate_limit_refused_total",
+                "mambogo_edge_rate_limit_local_total",
             ]
         );
     }

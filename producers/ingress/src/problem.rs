@@ -40,6 +40,8 @@ pub enum Kind {
     Invalid,
     /// The key was used with another body.
     KeyReused,
+    /// More calls than the caller's limit allows.
+    TooMany,
     /// Part of the system is away or full: try again after `Retry-After`.
     Unavailable,
     /// A fault of ours.
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::BadKey,
         Self::Unauthenticated,
@@ -62,6 +64,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::Invalid,
         Self::KeyReused,
+        Self::TooMany,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -96,6 +99,7 @@ impl Kind {
                 "idempotency-key-reused",
                 "The key was used with another body",
             ),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many-calls", "Too many calls"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Please try again"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of ours"),
         }
@@ -120,6 +124,7 @@ impl Kind {
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::Invalid,
+            StatusCode::TOO_MANY_REQUESTS => Self::TooMany,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,

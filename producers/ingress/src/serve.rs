@@ -1,8 +1,9 @@
 //! The accept loop. `axum::serve` installs no timer, so its header time-out is inert; this one bounds everything a
 //! slow or hostile client can hold: connections, first bytes, headers, idle time, streams.
 
-use crate::metrics;
-use axum::Router;
+use crate::{limit::Peer, metrics};
+use axum::{Router, http::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -11,6 +12,7 @@ use hyper_util::{
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -23,6 +25,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 /// Bytes by which HTTP/1 and HTTP/2 are told apart: the length of the latter's preface.
 const PREFACE: usize = 24;
@@ -57,10 +60,15 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ServeLimits, stop
     let server = builder(limits);
     let open = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
-    while let Some((stream, slot)) = stop.run_until_cancelled(accept(&listener, &slots)).await {
+    while let Some((stream, peer, slot)) = stop.run_until_cancelled(accept(&listener, &slots)).await {
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Bounded::new(stream, limits));
-        let service = TowerToHyperService::new(app.clone());
+        // who holds the other end, for whoever counts by address
+        let named = app.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        });
+        let service = TowerToHyperService::new(named);
         let connection = open.watch(server.serve_connection(io, service).into_owned());
         tokio::spawn(async move {
             ::metrics::gauge!(metrics::CONNECTIONS).increment(1.0);
@@ -101,12 +109,12 @@ fn builder(limits: ServeLimits) -> auto::Builder<TokioExecutor> {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+) -> (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit) {
     loop {
         // the semaphore is never closed
         let Ok(slot) = slots.clone().acquire_owned().await else { std::future::pending().await };
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, peer)) => return (stream, peer, slot),
             // out of descriptors, or a client gone already: neither is helped by asking again at once
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -211,7 +219,6 @@ impl AsyncWrite for Bounded {
 mod tests {
     use super::*;
     use axum::routing::get;
-    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn start(limits: ServeLimits) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {

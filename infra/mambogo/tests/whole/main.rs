@@ -14,6 +14,7 @@ mod buyers;
 mod doors;
 mod idempotency;
 mod kills;
+mod limits;
 mod load;
 mod notices;
 mod provider;
