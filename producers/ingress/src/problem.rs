@@ -32,6 +32,8 @@ pub enum Kind {
     Conflict,
     /// The first request with this key is still in flight.
     InFlight,
+    /// The resource is not in the state that the request names.
+    PreconditionFailed,
     /// The body is larger than its limit.
     TooLarge,
     /// The body is not plain JSON.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::BadKey,
         Self::Unauthenticated,
@@ -60,6 +62,7 @@ impl Kind {
         Self::TooSlow,
         Self::Conflict,
         Self::InFlight,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Invalid,
@@ -88,6 +91,9 @@ impl Kind {
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "The order is in another state"),
             Self::InFlight => {
                 (StatusCode::CONFLICT, "in-flight", "The first request with this key is still in flight")
+            }
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed meanwhile")
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
@@ -121,6 +127,7 @@ impl Kind {
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::REQUEST_TIMEOUT => Self::TooSlow,
             StatusCode::CONFLICT => Self::Conflict,
+            StatusCode::PRECONDITION_FAILED => Self::PreconditionFailed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::Invalid,

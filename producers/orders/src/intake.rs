@@ -47,6 +47,14 @@ impl Orders {
         verdicts
     }
 
+    /// Takes one order in.
+    pub(crate) async fn take_in_one(&self, caller: &Caller, asked: Asked) -> Result<(), Problem> {
+        for verdict in self.take_in(caller, vec![asked]).await {
+            verdict?;
+        }
+        Ok(())
+    }
+
     async fn verdicts(&self, owner: &Arc<str>, asked: &[Asked]) -> Vec<Verdict> {
         let (mut submits, mut refusals) = (Vec::with_capacity(asked.len()), Vec::new());
         let mut price = |one| match self.priced(owner, one) {

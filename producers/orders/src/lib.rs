@@ -9,6 +9,8 @@ mod get;
 mod list;
 mod submit;
 
+mod checkout;
+
 mod accept;
 mod claims;
 mod intake;
@@ -35,7 +37,9 @@ pub mod pure {
     };
 }
 
+pub use checkout::Delivery;
 pub use config::OrdersConfig;
 pub use prices::{Price, PriceBook};
+pub use request::{MAX_LINES, MAX_QUANTITY};
 pub use routes::surface;
 pub use state::{Orders, OrdersParts};

@@ -63,10 +63,23 @@ impl PriceBook {
         ::metrics::gauge!(metrics::PRICES).set(book.len() as f64);
     }
 
+    /// The price of each of `products`, `None` for one that the catalogue does not have.
+    ///
+    /// # Errors
+    /// 503 before the book was read for the first time.
+    pub fn look_up(
+        &self,
+        products: impl IntoIterator<Item = ProductId>,
+    ) -> Result<Vec<Option<Price>>, Problem> {
+        let book = self.prices.read().unwrap_or_else(PoisonError::into_inner);
+        let book = book.as_ref().ok_or_else(unread)?;
+        Ok(products.into_iter().map(|product| book.get(&product).copied()).collect())
+    }
+
     /// Prices `lines`: all known, all sold, one currency.
     pub(crate) fn price(&self, lines: &[Line]) -> Result<Priced, Problem> {
         let book = self.prices.read().unwrap_or_else(PoisonError::into_inner);
-        let book = book.as_ref().ok_or_else(|| Problem::unavailable("the prices are not loaded yet"))?;
+        let book = book.as_ref().ok_or_else(unread)?;
         let mut errors = Vec::new();
         let mut priced = Vec::with_capacity(lines.len());
         let mut total: Option<Money> = None;
@@ -111,6 +124,10 @@ impl PriceBook {
             }
         });
     }
+}
+
+fn unread() -> Problem {
+    Problem::unavailable("the prices are not loaded yet")
 }
 
 struct Reader {

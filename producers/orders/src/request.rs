@@ -11,9 +11,9 @@ use schemas::{ids::ProductId, messages::BodyHash};
 use sha2::{Digest, Sha256};
 
 /// Most lines of an order.
-pub(crate) const MAX_LINES: usize = 100;
+pub const MAX_LINES: usize = 100;
 /// Most units of a product in an order.
-pub(crate) const MAX_QUANTITY: i64 = 10_000;
+pub const MAX_QUANTITY: i64 = 10_000;
 /// Longest address, in characters.
 pub(crate) const MAX_ADDRESS: usize = 500;
 
@@ -82,6 +82,18 @@ impl SubmitRequest {
 
 fn fields(mut form: Form, config: &OrdersConfig, findings: &mut Findings) -> Option<SubmitRequest> {
     let lines = form.list("items", findings).and_then(|items| lines(items, findings));
+    let delivery = delivery(&mut form, config, findings);
+    form.done(findings);
+    let (shipping_address, payment_method) = delivery?;
+    Some(SubmitRequest { lines: lines?, shipping_address, payment_method })
+}
+
+/// Where an order goes and how it is paid: the address and the method.
+pub(crate) fn delivery(
+    form: &mut Form,
+    config: &OrdersConfig,
+    findings: &mut Findings,
+) -> Option<(String, String)> {
     let shipping_address = form.words("shippingAddress", MAX_ADDRESS, findings);
     let payment_method = form.text("paymentMethod", findings).filter(|method| {
         let is_known = config.takes(method);
@@ -90,12 +102,7 @@ fn fields(mut form: Form, config: &OrdersConfig, findings: &mut Findings) -> Opt
         }
         is_known
     });
-    form.done(findings);
-    Some(SubmitRequest {
-        lines: lines?,
-        shipping_address: shipping_address?,
-        payment_method: payment_method?,
-    })
+    Some((shipping_address?, payment_method?))
 }
 
 fn lines(items: Vec<Json>, findings: &mut Findings) -> Option<Vec<Line>> {

@@ -31,18 +31,21 @@ pub(crate) async fn submit(
 ) -> Result<Response, Problem> {
     let request = SubmitRequest::read(json, &orders.shared.config)?;
     let order = orders.order_of(&caller, &key);
-    let verdicts = orders.take_in(&caller, vec![Asked { order, request }]).await;
-    for verdict in verdicts {
-        verdict?;
+    orders.take_in_one(&caller, Asked { order, request }).await?;
+    Ok(orders.receipt(&caller, order, wait).await)
+}
+
+impl Orders {
+    /// The answer of this endpoint for an order that is accepted, whatever becomes of the waiting.
+    pub async fn receipt(&self, caller: &Caller, order: OrderId, wait: PreferWait) -> Response {
+        let status = if wait.0.is_zero() {
+            OrderStatus::Pending
+        } else {
+            let seen = self.find_end(order, &caller.owner, wait.0).await;
+            seen.map_or(OrderStatus::Pending, |seen| seen.status)
+        };
+        receipt(order, status, wait)
     }
-    let status = if wait.0.is_zero() {
-        OrderStatus::Pending
-    } else {
-        // the order is accepted, whatever becomes of the waiting
-        let seen = orders.find_end(order, &caller.owner, wait.0).await;
-        seen.map_or(OrderStatus::Pending, |seen| seen.status)
-    };
-    Ok(receipt(order, status, wait))
 }
 
 fn receipt(order: OrderId, status: OrderStatus, wait: PreferWait) -> Response {
