@@ -17,6 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // whether an order is there can be proved by its own service alone
     ("payments-api", &["schemas", "chassis", "publisher", "ingress", "orders-api"]),
     ("catalog-api", &["schemas", "chassis", "publisher", "ingress"]),
+    // a checkout takes the road of every order
+    ("cart-api", &["schemas", "chassis", "publisher", "ingress", "orders-api"]),
     (
         "gateway",
         &[
@@ -28,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "inventory-api",
             "payments-api",
             "catalog-api",
+            "cart-api",
         ],
     ),
     ("relay", &["schemas", "chassis", "publisher"]),
@@ -92,7 +95,16 @@ const DOORS: &[(&str, &[&str])] = &[
     ),
     (
         "redis",
-        &["ingress", "orders-api", "inventory-api", "catalog-api", "gateway", "status-worker", "mambogo"],
+        &[
+            "ingress",
+            "orders-api",
+            "inventory-api",
+            "catalog-api",
+            "cart-api",
+            "gateway",
+            "status-worker",
+            "mambogo",
+        ],
     ),
     // who calls others by HTTP: the token issuer's keys, the payment provider and its webhooks, and, as a client, our own gateway
     ("reqwest", &["ingress", "payments-worker", "sandbox-provider", "chaos"]),
@@ -105,6 +117,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "inventory-api",
             "payments-api",
             "catalog-api",
+            "cart-api",
             "gateway",
             "sandbox-provider",
             "mambogo",

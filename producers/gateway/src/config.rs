@@ -1,5 +1,6 @@
 //! Settings of the public port: those of the services it composes, and of what they share.
 
+use cart_api::CartConfig;
 use chassis::settings::{Environment, SettingError};
 use ingress::{
     auth::AuthConfig, config::PoolConfig, limit::LimitConfig, redis_link::RedisConfig, serve::ServeLimits,
@@ -30,11 +31,13 @@ pub struct GatewayConfig {
     pub inventory: InventoryConfig,
     /// Payments.
     pub payments: PaymentsConfig,
+    /// Carts.
+    pub cart: CartConfig,
 }
 
 impl GatewayConfig {
-    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`] and
-    /// [`PaymentsConfig`] read.
+    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`],
+    /// [`PaymentsConfig`] and [`CartConfig`] read.
     ///
     /// # Errors
     /// [`SettingError`] names the variable.
@@ -50,6 +53,7 @@ impl GatewayConfig {
             orders: OrdersConfig::from_environment(environment)?,
             inventory: InventoryConfig::from_environment(environment)?,
             payments: PaymentsConfig::from_environment(environment)?,
+            cart: CartConfig::from_environment(environment)?,
         })
     }
 }

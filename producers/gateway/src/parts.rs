@@ -2,6 +2,7 @@
 
 use crate::{config::GatewayConfig, readiness::Watched};
 use axum::Router;
+use cart_api::{CartLink, CartParts, Carts};
 use catalog_api::Catalog;
 use chassis::clock::Clock;
 use ingress::{
@@ -31,8 +32,8 @@ pub struct GatewayParts {
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// `REDIS_URL` does not read.
-    #[error("REDIS_URL does not read: {0}")]
+    /// `REDIS_URL`, `CART_REDIS_URL` or `CART_REDIS_CLUSTER_URLS` does not read.
+    #[error("REDIS_URL, or where carts are kept, does not read: {0}")]
     Redis(#[from] redis::RedisError),
     /// `JWKS_URL` is none that keys may come from.
     #[error("{0}")]
@@ -61,6 +62,7 @@ pub fn declared() -> Vec<Declared> {
         orders_api::surface().declared().to_vec(),
         inventory_api::surface().declared().to_vec(),
         payments_api::surface().declared().to_vec(),
+        cart_api::surface().declared().to_vec(),
         catalog_api::surface().declared().to_vec(),
     ];
     all.concat()
@@ -89,13 +91,19 @@ pub(crate) fn start(
         wakeups,
         clock: clock.clone(),
     };
-    let orders = Orders::start(orders, stop);
+    let orders = Orders::start(orders, stop.clone());
     let inventory = InventoryParts {
         config: config.inventory,
         log: log.clone(),
         pool: pool.clone(),
         redis: redis.clone(),
         clock: clock.clone(),
+    };
+    let cart = CartParts {
+        link: CartLink::start(&config.cart, redis.clone(), stop)?,
+        config: config.cart,
+        clock: clock.clone(),
+        orders: orders.clone(),
     };
     let payments = PaymentsParts {
         config: config.payments,
@@ -109,6 +117,7 @@ pub(crate) fn start(
         .merge(orders_api::surface().with_state(orders))
         .merge(inventory_api::surface().with_state(Inventory::start(inventory)))
         .merge(payments_api::surface().with_state(Payments::new(payments)))
+        .merge(cart_api::surface().with_state(Carts::new(cart)))
         .merge(catalog_api::surface().with_state(Catalog::start(pool)));
     Ok((layers::around(surface.guarded(guard)), watched))
 }

@@ -1,0 +1,16 @@
+//! `GET /api/cart`: what is in it, at the prices of this moment. A guest without a cart sees an empty one.
+
+use crate::{answer::Answer, holder::Visitor, routes::Carts, store::Met};
+use axum::{extract::State, response::Response};
+use ingress::problem::Problem;
+
+pub(crate) async fn get_cart(State(carts): State<Carts>, visitor: Visitor) -> Result<Response, Problem> {
+    let contents = match visitor.holder() {
+        Some(holder) => match carts.store.read(&holder).await? {
+            Met::Done(contents, _) => contents,
+            _ => Default::default(),
+        },
+        None => Default::default(),
+    };
+    Answer { contents, ..Answer::default() }.respond(carts.orders.prices())
+}
