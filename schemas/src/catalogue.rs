@@ -92,6 +92,7 @@ pub static ENTRIES: &[Entry] = &[
         OrderCommands | InventoryCommands | PaymentCommands,
         "discard_parked.v1.avsc"
     ),
+    entry!(1701, "ProductChanged", CatalogEvents, "product_changed.v1.avsc"),
 ];
 
 /// A schema ready to read and write with.

@@ -14,6 +14,7 @@ pub mod parked;
 pub mod catalogue;
 pub mod envelope;
 pub mod outbox;
+pub mod shelf;
 pub mod view;
 pub mod wire;
 

@@ -665,6 +665,37 @@ pub struct RefundSettled {
 }
 message!(RefundSettled, 1502, PaymentEvents);
 
+// ---- catalog.events -------------------------------------------------------------------------------------
+
+/// A product was added to the catalogue, or what the catalogue says of it changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductChanged {
+    /// The product.
+    pub product_id: ProductId,
+    /// Grows by one with every change, from 1; the newest wins.
+    pub version: i64,
+    /// Names of the fields that changed; all of them when it was added.
+    pub changed: Vec<String>,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// The category's slug.
+    pub category: String,
+    /// Price of one unit, minor units.
+    pub price: i64,
+    /// Currency of the price.
+    pub currency: Currency,
+    /// Whether it is sold.
+    pub is_active: bool,
+    /// Who changed it ([`crate::ids::owner`]).
+    pub changed_by: String,
+    /// When it was decided.
+    pub changed_at: Timestamp,
+}
+message!(ProductChanged, 1701, CatalogEvents);
+
 // ---- what a reader of a topic meets ---------------------------------------------------------------------
 
 macro_rules! union {
@@ -735,6 +766,10 @@ union!(
 union!(
     /// Captures and refunds.
     PaymentEvent on PaymentEvents { CaptureSettled, RefundSettled }
+);
+union!(
+    /// What the catalogue says of products.
+    CatalogEvent on CatalogEvents { ProductChanged }
 );
 
 impl OrderEvent {

@@ -11,6 +11,8 @@ pub const INVENTORY_GROUP: &str = "inventory";
 pub const PAYMENTS_GROUP: &str = "payments";
 /// Consumer group of the status view.
 pub const STATUS_GROUP: &str = "status";
+/// Consumer group of the catalogue's caches and of the stock it shows.
+pub const CATALOG_GROUP: &str = "catalog";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -29,6 +31,8 @@ pub enum Topic {
     InventoryEvents,
     /// Captures and refunds, keyed by order id.
     PaymentEvents,
+    /// What the catalogue says of products, keyed by product id.
+    CatalogEvents,
     /// Copies of what the orders service rejected, keyed as the origin.
     OrdersDlq,
     /// Copies of what the inventory service rejected, keyed as the origin.
@@ -39,13 +43,14 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic there is.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OrderCommands,
         Self::InventoryCommands,
         Self::PaymentCommands,
         Self::OrderEvents,
         Self::InventoryEvents,
         Self::PaymentEvents,
+        Self::CatalogEvents,
         Self::OrdersDlq,
         Self::InventoryDlq,
         Self::PaymentsDlq,
@@ -61,6 +66,7 @@ impl Topic {
             Self::OrderEvents => "order.events",
             Self::InventoryEvents => "inventory.events",
             Self::PaymentEvents => "payment.events",
+            Self::CatalogEvents => "catalog.events",
             Self::OrdersDlq => "orders.dlq",
             Self::InventoryDlq => "inventory.dlq",
             Self::PaymentsDlq => "payments.dlq",
@@ -92,6 +98,7 @@ impl Topic {
             Self::OrdersDlq => 7,
             Self::InventoryDlq => 8,
             Self::PaymentsDlq => 9,
+            Self::CatalogEvents => 10,
         }
     }
 

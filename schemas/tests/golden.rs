@@ -65,6 +65,7 @@ fn every_topics_reader_knows_its_messages() {
             [Topic::OrderEvents] => OrderEvent::decode(&payload).map(|message| message.name()),
             [Topic::InventoryEvents] => InventoryEvent::decode(&payload).map(|message| message.name()),
             [Topic::PaymentEvents] => PaymentEvent::decode(&payload).map(|message| message.name()),
+            [Topic::CatalogEvents] => CatalogEvent::decode(&payload).map(|message| message.name()),
             several if several == COMMANDS => ParkedCommand::decode(&payload).map(|command| command.name()),
             other => panic!("nobody reads a {} from {other:?}", entry.record),
         };

@@ -65,13 +65,14 @@ fn the_producer_is_in_the_publisher() {
 
 #[test]
 fn topics_and_headers_are_spelled_in_the_schemas() {
-    const SPELLED: [&str; 12] = [
+    const SPELLED: [&str; 13] = [
         "order.commands",
         "inventory.commands",
         "payment.commands",
         "order.events",
         "inventory.events",
         "payment.events",
+        "catalog.events",
         "orders.dlq",
         "inventory.dlq",
         "payments.dlq",

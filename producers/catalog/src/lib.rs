@@ -1,8 +1,17 @@
-//! The catalogue over HTTP. Public: what is for sale is no secret, and a CDN may keep it.
+//! The catalogue over HTTP. Reads are public: what is for sale is no secret, and a CDN may keep it.
 
+mod routes;
+
+mod categories;
 mod list;
 mod product;
+
+mod cached;
+mod wanted;
+
 mod read;
-mod routes;
+
+#[cfg(test)]
+mod plans;
 
 pub use routes::{Catalog, surface};

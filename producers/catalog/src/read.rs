@@ -1,83 +1,129 @@
-//! The SQL of the catalogue: reads only, on the role of the edge.
+//! The SQL of the catalogue's reads, on the role of the edge. Every page is a walk along an index from its cursor on.
 
-use schemas::money::Money;
+use crate::{
+    product::Product,
+    wanted::{Sort, Wanted},
+};
+use ingress::page::Cursor;
+use schemas::{
+    ids::ProductId,
+    money::Money,
+    shelf::{Facts, Stock},
+};
 use serde::Serialize;
-use sqlx::{PgPool, Row, postgres::PgRow};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// A product as clients see it.
+/// A category as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Product {
-    pub(crate) id: Uuid,
-    name: String,
-    description: String,
-    /// The category's slug.
-    category: String,
-    price: Money,
-    /// Units to be had, a projection: inventory has the truth.
-    available: i64,
-    active: bool,
+pub(crate) struct Category {
+    #[serde(skip)]
+    pub(crate) id: i32,
+    pub(crate) slug: String,
+    pub(crate) name: String,
 }
 
-/// Which page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) category: Option<String>,
-    /// Minor units, inclusive.
-    pub(crate) max_price: Option<i64>,
-    pub(crate) after: Option<Uuid>,
-    pub(crate) limit: i64,
-}
+/// The columns of [`product_of`]; inventory's word where there is one, else what the product was made with.
+const COLUMNS: &str = "p.id, p.name, p.description, c.slug, p.price, p.currency, p.is_active, p.version,
+    coalesce(s.available, p.stock_quantity) AS available, coalesce(s.version, 0) AS stock_version";
+const JOINED: &str = "JOIN catalog.categories c ON c.id = p.category_id
+    LEFT JOIN catalog.stock s ON s.product_id = p.id";
 
-/// Active products in the order of their ids.
-pub(crate) async fn page(pool: &PgPool, wanted: &Wanted) -> sqlx::Result<Vec<Product>> {
-    let rows = sqlx::query(
-        "SELECT p.id, p.name, p.description, c.slug, p.price, p.currency, p.stock_quantity, p.is_active
-         FROM catalog.products p JOIN catalog.categories c ON c.id = p.category_id
-         WHERE p.is_active
-           AND ($1::text IS NULL OR p.category_id = (SELECT id FROM catalog.categories WHERE slug = $1))
-           AND ($2::bigint IS NULL OR p.price <= $2)
-           AND ($3::uuid IS NULL OR p.id > $3)
-         ORDER BY p.id LIMIT $4",
-    )
-    .bind(&wanted.category)
-    .bind(wanted.max_price)
-    .bind(wanted.after)
-    .bind(wanted.limit)
-    .fetch_all(pool)
-    .await?;
+/// Active products in the order asked for. `category` is the id of `wanted`'s: the planner is to see how many it has.
+pub(crate) async fn page(
+    pool: &PgPool,
+    wanted: &Wanted,
+    category: Option<i32>,
+) -> sqlx::Result<Vec<Product>> {
+    let rows = page_query("", wanted, category).build().fetch_all(pool).await?;
     rows.iter().map(product_of).collect()
+}
+
+/// How Postgres would read that page.
+#[cfg(test)]
+pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted, category: Option<i32>) -> sqlx::Result<String> {
+    let lines = page_query("EXPLAIN ", wanted, category).build().fetch_all(pool).await?;
+    let lines = lines.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(lines.join("\n"))
+}
+
+fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuilder<Postgres> {
+    // cut to the page first, joined then
+    let mut query = QueryBuilder::new(format!(
+        "{before}SELECT {COLUMNS} FROM (SELECT * FROM catalog.products p WHERE p.is_active"
+    ));
+    if let Some(category) = category {
+        query.push(" AND p.category_id = ").push_bind(category);
+    }
+    if wanted.in_stock {
+        query.push(" AND p.stock_quantity > 0");
+    }
+    if let Some(least) = wanted.min_price {
+        query.push(" AND p.price >= ").push_bind(least);
+    }
+    if let Some(most) = wanted.max_price {
+        query.push(" AND p.price <= ").push_bind(most);
+    }
+    if let Some(words) = &wanted.words {
+        query.push(" AND p.search @@ websearch_to_tsquery('english', ").push_bind(words.clone()).push(")");
+    }
+    if let Some(Cursor { sort, id }) = wanted.after {
+        match wanted.sort {
+            Sort::Id => query.push(" AND p.id > ").push_bind(id),
+            Sort::Price => {
+                query.push(" AND (p.price, p.id) > (").push_bind(sort).push(", ").push_bind(id).push(")")
+            }
+            Sort::PriceDown => {
+                query.push(" AND (p.price, p.id) < (").push_bind(sort).push(", ").push_bind(id).push(")")
+            }
+        };
+    }
+    let order = match wanted.sort {
+        Sort::Id => "p.id",
+        Sort::Price => "p.price, p.id",
+        Sort::PriceDown => "p.price DESC, p.id DESC",
+    };
+    query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(wanted.limit);
+    query.push(format!(") p {JOINED} ORDER BY {order}"));
+    query
 }
 
 /// Each product, sold or no longer, in the order of the question.
 pub(crate) async fn products(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Option<Product>>> {
-    let rows = sqlx::query(
-        "SELECT p.id, p.name, p.description, c.slug, p.price, p.currency, p.stock_quantity, p.is_active
-         FROM catalog.products p JOIN catalog.categories c ON c.id = p.category_id
-         WHERE p.id = ANY ($1)",
-    )
-    .bind(ids)
-    .fetch_all(pool)
-    .await?;
+    let sql = format!("SELECT {COLUMNS} FROM catalog.products p {JOINED} WHERE p.id = ANY ($1)");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(pool).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
         let product = product_of(row)?;
-        found.insert(product.id, product);
+        found.insert(product.facts.id.0, product);
     }
+    // a product may be asked for twice
     Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+}
+
+/// Every category, by name.
+pub(crate) async fn categories(pool: &PgPool) -> sqlx::Result<Vec<Category>> {
+    let rows = sqlx::query("SELECT id, slug, name FROM catalog.categories ORDER BY name, id");
+    let rows = rows.fetch_all(pool).await?;
+    let of = |row: &PgRow| {
+        Ok(Category { id: row.try_get("id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
+    };
+    rows.iter().map(of).collect()
 }
 
 fn product_of(row: &PgRow) -> sqlx::Result<Product> {
     let currency = row.try_get::<&str, _>("currency")?.parse();
     let currency = currency.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(Product {
-        id: row.try_get("id")?,
+    let facts = Facts {
+        id: ProductId(row.try_get("id")?),
+        version: row.try_get("version")?,
         name: row.try_get("name")?,
         description: row.try_get("description")?,
         category: row.try_get("slug")?,
         price: Money::new(row.try_get("price")?, currency),
-        available: row.try_get("stock_quantity")?,
         active: row.try_get("is_active")?,
-    })
+    };
+    let stock = Stock { version: row.try_get("stock_version")?, available: row.try_get("available")? };
+    Ok(Product { facts, stock })
 }

@@ -72,6 +72,7 @@ fn to_avro(schema: &Schema, json: &Json) -> Value {
     match schema {
         Schema::String => Value::String(json.as_str().unwrap().to_owned()),
         Schema::Uuid(_) => Value::Uuid(json.as_str().unwrap().parse().unwrap()),
+        Schema::Boolean => Value::Boolean(json.as_bool().unwrap()),
         Schema::Int => Value::Int(json.as_i64().unwrap().try_into().unwrap()),
         Schema::Long => Value::Long(json.as_i64().unwrap()),
         Schema::TimestampMillis => {
@@ -117,6 +118,7 @@ pub(crate) fn to_json(value: &Value) -> Json {
         Value::Null => Json::Null,
         Value::String(text) => json!(text),
         Value::Uuid(id) => json!(id.to_string()),
+        Value::Boolean(is) => json!(is),
         Value::Int(number) => json!(number),
         Value::Long(number) => json!(number),
         Value::TimestampMillis(millis) => {

@@ -64,7 +64,8 @@ readers!(
     OrderAmended,
     StockChanged,
     CaptureSettled,
-    RefundSettled;
+    RefundSettled,
+    ProductChanged;
     RedriveParked,
     DiscardParked
 );
