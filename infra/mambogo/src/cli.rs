@@ -61,6 +61,8 @@ pub(crate) enum Command {
         #[arg(long, value_parser = duration, default_value = "24h")]
         ttl: Duration,
     },
+    /// Print the OpenAPI document of the gateway (`producers/gateway/openapi.json`)
+    Openapi,
     /// Show how far each consumer group is, by partition
     Lag {
         /// One JSON array instead of a table

@@ -7,15 +7,26 @@ use crate::{
     if_match::{IfMatch, changed_meanwhile},
     routes::Carts,
     store::{Change, Met},
+    told,
 };
 use axum::{extract::State, response::Response};
 use ingress::{
+    api::{About, example, shape},
     body::JsonBody,
     form::{Findings, Form},
     problem::{FieldError, Problem},
 };
 use orders_api::{MAX_LINES, MAX_QUANTITY};
 use schemas::ids::ProductId;
+use serde_json::json;
+
+pub(crate) fn about() -> About {
+    let body = shape::object().must("productId", shape::uuid()).must("quantity", told::quantity()).closed();
+    let about = About::of("addToCart", "Put so many more of a product into the cart")
+        .says("A guest without a cart begins one, and gets its `Cart-Token`.")
+        .body(body, json!({"productId": example::PRODUCT, "quantity": 2}));
+    told::shows_cart(told::if_match(told::of_anybody(about)))
+}
 
 pub(crate) async fn add_item(
     State(carts): State<Carts>,

@@ -11,7 +11,10 @@ use axum::{
 };
 use ingress::problem::Problem;
 use orders_api::{Price, PriceBook};
-use schemas::{ids::ProductId, money::Money};
+use schemas::{
+    ids::ProductId,
+    money::{Currency, Money},
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -69,6 +72,14 @@ impl Answer {
         }
         Ok(response)
     }
+}
+
+/// The cart that the document shows.
+pub(crate) fn example() -> serde_json::Value {
+    let price = Price { unit: Money::new(2_390, Currency::USD), is_active: true };
+    let contents =
+        Contents { lines: vec![(ProductId(ingress::api::example::PRODUCT), 2)], ..Contents::default() };
+    serde_json::to_value(priced(&contents, &[Some(price)])).unwrap_or_default()
 }
 
 fn priced(contents: &Contents, prices: &[Option<Price>]) -> Cart {

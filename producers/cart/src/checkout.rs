@@ -12,15 +12,34 @@ use crate::{
     metrics,
     routes::Carts,
     store::Met,
+    told,
 };
-use axum::{extract::State, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 use ingress::{
+    api::{About, Answer, headers},
     auth::Caller,
     body::JsonBody,
     prefer::PreferWait,
     problem::{Kind, Problem},
 };
-use orders_api::Delivery;
+use orders_api::{Delivery, told as orders_told};
+use serde_json::json;
+
+pub(crate) fn about() -> About {
+    let example = json!({"shippingAddress": "1 Harbour Road, Mombasa", "paymentMethod": "CREDIT_CARD"});
+    let receipt = Answer::json(
+        "The order is accepted, now or by an earlier click.",
+        orders_told::receipt(),
+        orders_told::receipt_example(),
+    );
+    let about = About::of("checkOut", "Make the cart an order")
+        .says("The cart's id and version are the key: a double click, two tabs or a repeat are one order.")
+        .header(headers::prefer_wait())
+        .body(orders_told::delivery(), example)
+        .answers(StatusCode::ACCEPTED, receipt.with(headers::location()).with(headers::preference_applied()))
+        .refuses(&[Kind::InFlight, Kind::KeyReused]);
+    told::if_match(about)
+}
 
 pub(crate) async fn checkout(
     State(carts): State<Carts>,

@@ -5,9 +5,19 @@ use crate::{
     if_match::{IfMatch, changed_meanwhile},
     routes::Carts,
     store::Met,
+    told,
 };
 use axum::{extract::State, http::StatusCode};
-use ingress::problem::Problem;
+use ingress::{
+    api::{About, Answer},
+    problem::Problem,
+};
+
+pub(crate) fn about() -> About {
+    let about = About::of("clearCart", "Throw the cart away")
+        .answers(StatusCode::NO_CONTENT, Answer::empty("It is gone, or never was."));
+    told::if_match(told::of_anybody(about))
+}
 
 pub(crate) async fn clear(
     State(carts): State<Carts>,

@@ -19,6 +19,7 @@ mod if_match;
 mod link;
 mod scripts;
 mod store;
+mod told;
 
 pub mod config;
 pub mod metrics;

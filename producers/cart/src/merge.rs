@@ -6,12 +6,22 @@ use crate::{
     holder::{Brought, Holder},
     routes::Carts,
     store::Met,
+    told,
 };
 use axum::{extract::State, response::Response};
 use ingress::{
+    api::About,
     auth::Caller,
     problem::{Kind, Problem},
 };
+
+pub(crate) fn about() -> About {
+    let about = About::of("mergeCart", "Take a guest's cart into the user's, after a login")
+        .says("Asked again, it adds nothing. What would pass the bounds of a cart is left out, and named.")
+        .header(told::cart_token(true))
+        .refuses(&[Kind::BadRequest, Kind::Invalid]);
+    told::shows_cart(about)
+}
 
 pub(crate) async fn merge(
     State(carts): State<Carts>,

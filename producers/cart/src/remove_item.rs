@@ -6,12 +6,23 @@ use crate::{
     if_match::{IfMatch, changed_meanwhile},
     routes::Carts,
     store::{Change, Met},
+    told,
 };
 use axum::{
     extract::{Path, State},
     response::Response,
 };
-use ingress::problem::{Kind, Problem};
+use ingress::{
+    api::{About, shape},
+    problem::{Kind, Problem},
+};
+
+pub(crate) fn about() -> About {
+    let about = About::of("removeFromCart", "Have none of a product in the cart")
+        .path("productId", "The product.", shape::uuid())
+        .refuses(&[Kind::NotFound]);
+    told::shows_cart(told::if_match(told::of_anybody(about)))
+}
 
 pub(crate) async fn remove_item(
     State(carts): State<Carts>,

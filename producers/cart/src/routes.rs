@@ -1,8 +1,8 @@
 //! The whole surface of the carts, and what its endpoints share.
 
 use crate::{
-    add_item::add_item, checkout::checkout, clear::clear, config::CartConfig, get::get_cart, link::CartLink,
-    merge::merge, remove_item::remove_item, set_item::set_item, store::Store,
+    add_item, checkout, clear, config::CartConfig, get, link::CartLink, merge, remove_item, set_item,
+    store::Store,
 };
 use chassis::clock::Clock;
 use ingress::surface::{Rule, Surface};
@@ -12,13 +12,13 @@ use orders_api::Orders;
 #[must_use]
 pub fn surface() -> Surface<Carts> {
     Surface::new()
-        .get("/api/cart", Rule::public(), get_cart)
-        .delete("/api/cart", Rule::public(), clear)
-        .post("/api/cart/items", Rule::public(), add_item)
-        .put("/api/cart/items/{productId}", Rule::public(), set_item)
-        .delete("/api/cart/items/{productId}", Rule::public(), remove_item)
-        .post("/api/cart/merge", Rule::caller(), merge)
-        .post("/api/cart/checkout", Rule::caller(), checkout)
+        .get("/api/cart", Rule::public(), get::get_cart, get::about())
+        .delete("/api/cart", Rule::public(), clear::clear, clear::about())
+        .post("/api/cart/items", Rule::public(), add_item::add_item, add_item::about())
+        .put("/api/cart/items/{productId}", Rule::public(), set_item::set_item, set_item::about())
+        .delete("/api/cart/items/{productId}", Rule::public(), remove_item::remove_item, remove_item::about())
+        .post("/api/cart/merge", Rule::caller(), merge::merge, merge::about())
+        .post("/api/cart/checkout", Rule::caller(), checkout::checkout, checkout::about())
 }
 
 /// What the endpoints stand on.

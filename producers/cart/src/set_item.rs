@@ -6,17 +6,27 @@ use crate::{
     if_match::IfMatch,
     routes::Carts,
     store::Change,
+    told,
 };
 use axum::{
     extract::{Path, State},
     response::Response,
 };
 use ingress::{
+    api::{About, shape},
     body::JsonBody,
     form::{Findings, Form},
     problem::Problem,
 };
 use schemas::ids::ProductId;
+use serde_json::json;
+
+pub(crate) fn about() -> About {
+    let about = About::of("setCartItem", "Have so many of a product in the cart, whatever there was")
+        .path("productId", "The product.", shape::uuid())
+        .body(shape::object().must("quantity", told::quantity()).closed(), json!({"quantity": 3}));
+    told::shows_cart(told::if_match(told::of_anybody(about)))
+}
 
 pub(crate) async fn set_item(
     State(carts): State<Carts>,

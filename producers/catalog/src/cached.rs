@@ -5,12 +5,24 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use ingress::api::{About, Answer, headers};
 use sha2::{Digest, Sha256};
 
 /// Fresh for five seconds; for thirty more it may be told while it is fetched anew, and for a day while we are away.
 const KEEP: HeaderValue =
     HeaderValue::from_static("public, max-age=5, stale-while-revalidate=30, stale-if-error=86400");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An answer that may be kept, as the document tells of it.
+pub(crate) fn told(answer: Answer) -> Answer {
+    answer.with(headers::etag()).with(headers::cache_control())
+}
+
+/// What is told of asking for it again.
+pub(crate) fn told_again(about: About) -> About {
+    let unchanged = told(Answer::empty("As it was when its ETag was given."));
+    about.header(headers::if_none_match()).answers(StatusCode::NOT_MODIFIED, unchanged)
+}
 
 /// A tag of what the body holds.
 pub(crate) fn tag_of(body: &[u8]) -> String {

@@ -2,20 +2,44 @@
 
 use crate::{
     cached,
-    product::Product,
+    product::{self, Product},
     routes::Catalog,
-    wanted::{Sort, Wanted},
+    wanted::{MAX_SLUG, MAX_WORDS, Sort, Wanted},
 };
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use ingress::{
+    api::{About, Answer, shape},
     page::{Cursor, Page},
     problem::{Kind, Problem},
 };
-use serde_json::value::to_raw_value;
+use serde_json::{json, value::to_raw_value};
+
+pub(crate) fn about() -> About {
+    let example = json!({"items": [product::told_example()], "nextCursor": null});
+    let found = Answer::json("A page.", shape::page(product::told()), example);
+    let price = || shape::whole(0, i64::MAX);
+    let words = shape::matching(r"^[^\x00-\x1f\x7f-\x9f]*$", 0, MAX_WORDS);
+    let about = About::of("listProducts", "What is on sale, page by page")
+        .says("Prices are bounded only in lists by price. A parameter that is not told here is refused.")
+        .query("category", "Only of this category: its slug.", shape::matching(r"^[^\x00]*$", 0, MAX_SLUG))
+        .query("minPrice", "Only at this price or above, in minor units; not above `maxPrice`.", price())
+        .query("maxPrice", "Only at this price or below, in minor units.", price())
+        .query("inStock", "`true`: only what can be bought now.", shape::flag())
+        .query("q", "Words that name or description hold, as in search boxes.", words)
+        .query(
+            "sort",
+            "By id, or the cheapest, or the dearest first.",
+            shape::choice(["id", "price", "-price"]),
+        )
+        .query("cursor", "The `nextCursor` of the page before.", shape::cursor())
+        .query("limit", "Products on a page.", shape::limit())
+        .answers(StatusCode::OK, cached::told(found));
+    cached::told_again(about)
+}
 
 pub(crate) async fn list(
     State(catalog): State<Catalog>,

@@ -3,12 +3,19 @@
 use crate::{cached, routes::Catalog};
 use axum::{
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
-use ingress::problem::{Kind, Problem};
+use ingress::{
+    api::{
+        About, Answer, example,
+        shape::{self, Shape},
+    },
+    problem::{Kind, Problem},
+};
 use schemas::{
-    money::Money,
+    ids::ProductId,
+    money::{Currency, Money},
     shelf::{Facts, Stock},
 };
 use serde::Serialize;
@@ -56,6 +63,46 @@ impl Product {
     pub(crate) fn tag(&self) -> String {
         format!("\"{}-{}\"", self.facts.version, self.stock.version)
     }
+}
+
+/// How the document tells of a product.
+pub(crate) fn told() -> Shape {
+    let available = "Units to be had, a projection: inventory has the truth.";
+    let version = "Grows with every change of all this but `available`.";
+    shape::object()
+        .must("id", shape::uuid())
+        .must("name", shape::text())
+        .must("description", shape::text())
+        .must("category", shape::text().says("The category's slug."))
+        .must("price", shape::money())
+        .must("available", shape::whole(0, i64::MAX).says(available))
+        .must("active", shape::flag().says("Whether it is on sale."))
+        .must("version", shape::whole(0, i64::MAX).says(version))
+        .named("Product")
+}
+
+/// The product that it shows.
+pub(crate) fn told_example() -> serde_json::Value {
+    let facts = Facts {
+        id: ProductId(example::PRODUCT),
+        version: 1,
+        name: "Halden Slim Cap".to_owned(),
+        description: "A cap of birch cloth.".to_owned(),
+        category: "hats".to_owned(),
+        price: Money::new(2_390, Currency::USD),
+        active: true,
+    };
+    let product = Product { facts, stock: Stock { available: 98, version: 7 } };
+    serde_json::to_value(product.shown()).unwrap_or_default()
+}
+
+pub(crate) fn about() -> About {
+    let found = Answer::json("The product.", told(), told_example());
+    let about = About::of("getProduct", "One product, on sale or no longer")
+        .path("id", "The product.", shape::uuid())
+        .answers(StatusCode::OK, cached::told(found))
+        .refuses(&[Kind::NotFound]);
+    cached::told_again(about)
 }
 
 pub(crate) async fn product(

@@ -1,9 +1,8 @@
 //! The whole surface of the catalogue, and what its endpoints share.
 
 use crate::{
-    categories::categories,
-    list::list,
-    product::{Product, product},
+    categories, list,
+    product::{self, Product},
     read::{self, Category},
     wanted::Wanted,
 };
@@ -19,9 +18,9 @@ use uuid::Uuid;
 #[must_use]
 pub fn surface() -> Surface<Catalog> {
     Surface::new()
-        .get("/api/products", Rule::public(), list)
-        .get("/api/products/{id}", Rule::public(), product)
-        .get("/api/categories", Rule::public(), categories)
+        .get("/api/products", Rule::public(), list::list, list::about())
+        .get("/api/products/{id}", Rule::public(), product::product, product::about())
+        .get("/api/categories", Rule::public(), categories::categories, categories::about())
 }
 
 /// The catalogue endpoints. Cheap to clone.

@@ -8,9 +8,9 @@ use ingress::{
 use std::str::FromStr;
 
 /// Longest search, in characters.
-const MAX_WORDS: usize = 100;
-/// Longest category slug, in bytes.
-const MAX_SLUG: usize = 100;
+pub(crate) const MAX_WORDS: usize = 100;
+/// Longest category slug, in characters.
+pub(crate) const MAX_SLUG: usize = 100;
 
 /// The order of the list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ impl Wanted {
     pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut reader = Reader { pairs, faults: Vec::new() };
         let category = reader.take("category", "must be a category's slug", |text| {
-            (text.len() <= MAX_SLUG && !text.contains('\0')).then(|| text.to_owned())
+            (text.chars().count() <= MAX_SLUG && !text.contains('\0')).then(|| text.to_owned())
         });
         let amount = "must be a whole number of minor units";
         let price = |text: &str| text.parse().ok().filter(|price: &i64| *price >= 0);

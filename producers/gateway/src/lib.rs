@@ -1,5 +1,7 @@
 //! The one public port: composes the services' routers, watches what they stand on, and serves.
 
+mod documents;
+mod page;
 mod parts;
 mod readiness;
 
@@ -7,6 +9,7 @@ pub mod config;
 pub mod metrics;
 
 pub use config::GatewayConfig;
+pub use documents::{document, document_json};
 pub use parts::{GatewayParts, StartError, declared, router};
 
 use chassis::health::Part;

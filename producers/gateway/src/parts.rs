@@ -1,6 +1,10 @@
 //! Puts the services together on what they stand on.
 
-use crate::{config::GatewayConfig, readiness::Watched};
+use crate::{
+    config::GatewayConfig,
+    documents::{self, Texts},
+    readiness::Watched,
+};
 use axum::Router;
 use cart_api::{CartLink, CartParts, Carts};
 use catalog_api::Catalog;
@@ -41,6 +45,9 @@ pub enum StartError {
     /// `EDGE_DATABASE_URL` does not read.
     #[error("EDGE_DATABASE_URL does not read: {0}")]
     Postgres(#[from] sqlx::Error),
+    /// The API's own document cannot be written.
+    #[error("the OpenAPI document cannot be written: {0}")]
+    Document(#[from] serde_json::Error),
 }
 
 /// The whole public surface, with the layers around it; what runs beside it ends with `stop`.
@@ -64,6 +71,7 @@ pub fn declared() -> Vec<Declared> {
         payments_api::surface().declared().to_vec(),
         cart_api::surface().declared().to_vec(),
         catalog_api::surface().declared().to_vec(),
+        documents::surface().declared().to_vec(),
     ];
     all.concat()
 }
@@ -118,6 +126,7 @@ pub(crate) fn start(
         .merge(inventory_api::surface().with_state(Inventory::start(inventory)))
         .merge(payments_api::surface().with_state(Payments::new(payments)))
         .merge(cart_api::surface().with_state(Carts::new(cart)))
-        .merge(catalog_api::surface().with_state(Catalog::start(pool)));
+        .merge(catalog_api::surface().with_state(Catalog::start(pool)))
+        .merge(documents::surface().with_state(Texts::make()?));
     Ok((layers::around(surface.guarded(guard)), watched))
 }

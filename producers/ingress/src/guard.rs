@@ -162,6 +162,7 @@ impl Access {
 mod tests {
     use super::*;
     use crate::{
+        api::About,
         auth::{AuthConfig, mint},
         layers,
         surface::{Rule, Surface},
@@ -177,15 +178,22 @@ mod tests {
         AuthConfig::shared(Secret::new("a-secret-that-is-long-enough-for-hs256"), "issuer", "mambogo")
     }
 
+    async fn owner(caller: Caller) -> String {
+        caller.owner.to_string()
+    }
+
+    async fn whoever(caller: Option<Caller>) -> String {
+        caller.map_or_else(|| "nobody".to_owned(), |caller| caller.owner.to_string())
+    }
+
     fn app() -> Router {
+        let about = || About::of("x", "Something");
         let surface = Surface::new()
-            .get("/open", Rule::public(), async |caller: Option<Caller>| {
-                caller.map_or_else(|| "nobody".to_owned(), |caller| caller.owner.to_string())
-            })
-            .post("/signed", Rule::signed(), async || "signed")
-            .get("/own", Rule::caller(), async |caller: Caller| caller.owner.to_string())
-            .put("/own", Rule::scope("own:write"), async || "written")
-            .get("/careless", Rule::public(), async |caller: Caller| caller.owner.to_string());
+            .get("/open", Rule::public(), whoever, about())
+            .post("/signed", Rule::signed(), async || "signed", about())
+            .get("/own", Rule::caller(), owner, about())
+            .put("/own", Rule::scope("own:write"), async || "written", about())
+            .get("/careless", Rule::public(), owner, about());
         layers::around(
             surface.guarded(Guard::new(Verifier::start(&config(), CancellationToken::new()).unwrap())),
         )
@@ -243,7 +251,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_route_that_came_in_beside_the_rules_cannot_be_reached() {
-        let declared = Surface::<()>::new().get("/own", Rule::public(), async || "own");
+        let declared =
+            Surface::<()>::new().get("/own", Rule::public(), async || "own", About::of("x", "Something"));
         let rules = Rules::of(declared.declared());
         let app = Router::new()
             .route("/own", axum::routing::get(async || "own").post(async || "written"))

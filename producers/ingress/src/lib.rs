@@ -3,6 +3,7 @@
 pub mod config;
 pub mod problem;
 
+pub mod api;
 pub mod auth;
 pub mod body;
 pub mod form;

@@ -117,6 +117,30 @@ impl Kind {
         self.row().0
     }
 
+    /// The last part of its URN.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The `type` of its problems.
+    #[must_use]
+    pub fn urn(self) -> String {
+        format!("urn:mambogo:problem:{}", self.name())
+    }
+
+    /// Whether its problems may say when to come again.
+    #[must_use]
+    pub fn comes_again(self) -> bool {
+        matches!(self, Self::InFlight | Self::TooMany | Self::Unavailable)
+    }
+
     /// The kind that fits an error status which a framework chose.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
@@ -218,6 +242,20 @@ impl Problem {
         Self::new(Kind::Internal, "The fault is logged with this request's id")
     }
 
+    /// A problem of that kind as the document shows it.
+    #[must_use]
+    pub fn example(kind: Kind) -> Self {
+        match kind {
+            Kind::Invalid => Self::invalid(vec![
+                FieldError::new("items[0].quantity", "must be a whole number from 1 to 10000"),
+                FieldError::new("shippingAddress", "must not be empty"),
+            ]),
+            Kind::Conflict => Self::new(kind, "the order is CONFIRMED and can no longer be cancelled")
+                .with_order_status(OrderStatus::Confirmed),
+            _ => Self::new(kind, kind.title()),
+        }
+    }
+
     /// No such order, or not the caller's: both look the same.
     #[must_use]
     pub fn no_such_order() -> Self {
@@ -227,11 +265,10 @@ impl Problem {
     /// What a client reads of it, where it is a part of an answer and not the answer.
     #[must_use]
     pub fn body(&self) -> impl Serialize {
-        let (status, urn, title) = self.kind.row();
         Body {
-            kind: format!("urn:mambogo:problem:{urn}"),
-            title,
-            status: status.as_u16(),
+            kind: self.kind.urn(),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
             detail: &self.detail,
             order_status: self.order_status.map(OrderStatus::as_str),
             errors: &self.errors,

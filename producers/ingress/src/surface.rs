@@ -2,7 +2,10 @@
 //! all, and a surface is served only through a [`Guard`], which refuses what no rule allows: a forgotten rule is a route
 //! that cannot be reached, not one that everybody reaches. Tests and the API's description walk the same list.
 
-use crate::guard::{self, Guard};
+use crate::{
+    api::About,
+    guard::{self, Guard},
+};
 use axum::{
     Router,
     handler::Handler,
@@ -78,7 +81,7 @@ impl Rule {
 }
 
 /// A route as it was declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Declared {
     /// The method; GET stands for HEAD too.
     pub method: Method,
@@ -88,6 +91,8 @@ pub struct Declared {
     pub access: Access,
     /// What a call costs.
     pub class: Class,
+    /// What is told of it.
+    pub about: About,
 }
 
 /// Routes with their rules.
@@ -112,32 +117,52 @@ impl<S: Clone + Send + Sync + 'static> Surface<S> {
 
     /// `GET path` (and `HEAD`).
     #[must_use]
-    pub fn get<H: Handler<T, S>, T: 'static>(self, path: &'static str, rule: Rule, handler: H) -> Self {
-        self.add(Method::GET, MethodFilter::GET, path, rule, handler)
+    pub fn get<H, T>(self, path: &'static str, rule: Rule, handler: H, about: About) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.add(Method::GET, MethodFilter::GET, path, rule, handler, about)
     }
 
     /// `POST path`.
     #[must_use]
-    pub fn post<H: Handler<T, S>, T: 'static>(self, path: &'static str, rule: Rule, handler: H) -> Self {
-        self.add(Method::POST, MethodFilter::POST, path, rule, handler)
+    pub fn post<H, T>(self, path: &'static str, rule: Rule, handler: H, about: About) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.add(Method::POST, MethodFilter::POST, path, rule, handler, about)
     }
 
     /// `PUT path`.
     #[must_use]
-    pub fn put<H: Handler<T, S>, T: 'static>(self, path: &'static str, rule: Rule, handler: H) -> Self {
-        self.add(Method::PUT, MethodFilter::PUT, path, rule, handler)
+    pub fn put<H, T>(self, path: &'static str, rule: Rule, handler: H, about: About) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.add(Method::PUT, MethodFilter::PUT, path, rule, handler, about)
     }
 
     /// `PATCH path`.
     #[must_use]
-    pub fn patch<H: Handler<T, S>, T: 'static>(self, path: &'static str, rule: Rule, handler: H) -> Self {
-        self.add(Method::PATCH, MethodFilter::PATCH, path, rule, handler)
+    pub fn patch<H, T>(self, path: &'static str, rule: Rule, handler: H, about: About) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.add(Method::PATCH, MethodFilter::PATCH, path, rule, handler, about)
     }
 
     /// `DELETE path`.
     #[must_use]
-    pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &'static str, rule: Rule, handler: H) -> Self {
-        self.add(Method::DELETE, MethodFilter::DELETE, path, rule, handler)
+    pub fn delete<H, T>(self, path: &'static str, rule: Rule, handler: H, about: About) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.add(Method::DELETE, MethodFilter::DELETE, path, rule, handler, about)
     }
 
     fn add<H: Handler<T, S>, T: 'static>(
@@ -147,10 +172,11 @@ impl<S: Clone + Send + Sync + 'static> Surface<S> {
         path: &'static str,
         rule: Rule,
         handler: H,
+        about: About,
     ) -> Self {
         let by_method = if method == Method::GET { Class::Read } else { Class::Write };
         let class = rule.class.unwrap_or(by_method);
-        self.declared.push(Declared { method, path, access: rule.access, class });
+        self.declared.push(Declared { method, path, access: rule.access, class, about });
         Self { router: self.router.route(path, on(filter, handler)), declared: self.declared }
     }
 

@@ -148,12 +148,13 @@ impl Port {
         let auth = AuthConfig::shared(Secret::new(SECRET), "issuer", "mambogo");
         let guard = ingress::guard::Guard::new(Verifier::start(&auth, stop.clone()).unwrap())
             .with_limits(Some(limiter(&link, &settings)));
+        let about = || ingress::api::About::of("x", "Something");
         let surface = ingress::surface::Surface::new()
-            .get("/things/{id}", Rule::caller(), async || "read")
-            .post("/things/{id}", Rule::caller(), async || "written")
-            .post("/things", Rule::caller().of(Class::Bulk), async || "many")
-            .get("/open", Rule::public(), async || "open")
-            .post("/operators", Rule::scope("operate"), async || "operated");
+            .get("/things/{id}", Rule::caller(), async || "read", about())
+            .post("/things/{id}", Rule::caller(), async || "written", about())
+            .post("/things", Rule::caller().of(Class::Bulk), async || "many", about())
+            .get("/open", Rule::public(), async || "open", about())
+            .post("/operators", Rule::scope("operate"), async || "operated", about());
         let app = layers::around(surface.guarded(guard));
         Self { app, auth, _redis: redis, _stop: stop.drop_guard() }
     }

@@ -11,6 +11,7 @@ use chassis::{
     telemetry::Plain,
 };
 use ingress::{
+    api::About,
     auth::{AuthConfig, Caller, Verifier},
     body::JsonBody,
     guard::Guard,
@@ -64,7 +65,7 @@ async fn canaries_that_clients_plant_reach_no_log() {
         .with_ansi(false)
         .with_writer(move || Plain(writer.clone()))
         .init();
-    let surface = Surface::new().post("/orders/{id}", Rule::caller(), handle);
+    let surface = Surface::new().post("/orders/{id}", Rule::caller(), handle, About::of("x", "Something"));
     let app = layers::around(
         surface.guarded(Guard::new(Verifier::start(&config(), CancellationToken::new()).unwrap())),
     );

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ingress::{
+    api::{About, Answer, example, headers, shape},
     auth::Caller,
     body::{Json as Body, JsonBody},
     form::{Findings, Form},
@@ -22,6 +23,7 @@ use schemas::{
     time::Timestamp,
 };
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// Separates keys of this endpoint from those of others.
@@ -44,6 +46,33 @@ struct Receipt {
     adjustment_id: EffectId,
     product_id: ProductId,
     delta: i64,
+}
+
+pub(crate) fn about() -> About {
+    let (product, delta) = (ProductId(example::PRODUCT), 100);
+    let adjustment_id = EffectId(example::EFFECT);
+    let receipt = Receipt { adjustment_id, product_id: product, delta };
+    let delta_shape =
+        || shape::whole(-MAX_DELTA, MAX_DELTA).says("Units to add, or below 0 to take away; not 0.");
+    let body = shape::object()
+        .must("productId", shape::uuid())
+        .must("delta", delta_shape())
+        .must("reason", shape::words(MAX_REASON))
+        .closed();
+    let answer = shape::object()
+        .must("adjustmentId", shape::uuid())
+        .must("productId", shape::uuid())
+        .must("delta", delta_shape());
+    About::of("adjustStock", "Add units to a product, or take free ones away")
+        .says("Applied once, however often it is sent. Units that are held or sold are never taken away.")
+        .header(headers::idempotency_key())
+        .body(body, json!({"productId": product, "delta": delta, "reason": "delivery 4711"}))
+        .answers(
+            StatusCode::ACCEPTED,
+            Answer::json("On the log.", answer, serde_json::to_value(receipt).unwrap_or_default())
+                .with(headers::location()),
+        )
+        .refuses(&[Kind::KeyReused])
 }
 
 pub(crate) async fn adjust(

@@ -1,6 +1,6 @@
 //! The whole surface of the inventory service, and what its endpoints share.
 
-use crate::{adjust::adjust, config::InventoryConfig, levels::levels, read};
+use crate::{adjust, config::InventoryConfig, levels, read};
 use chassis::clock::Clock;
 use ingress::{
     auth::INVENTORY_WRITE,
@@ -16,10 +16,12 @@ use sqlx::PgPool;
 /// The routes of the inventory service.
 #[must_use]
 pub fn surface() -> Surface<Inventory> {
-    Surface::new().post("/api/inventory/adjustments", Rule::scope(INVENTORY_WRITE), adjust).get(
+    let writes = Rule::scope(INVENTORY_WRITE);
+    Surface::new().post("/api/inventory/adjustments", writes, adjust::adjust, adjust::about()).get(
         "/api/inventory/{productId}",
         Rule::caller(),
-        levels,
+        levels::levels,
+        levels::about(),
     )
 }
 

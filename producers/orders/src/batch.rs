@@ -1,21 +1,22 @@
 //! `POST /api/orders/batch`: up to 500 orders in one call, each with its own key. A verdict an order (207): one bad
 //! order spoils no other. Each is accepted exactly as if it had come alone.
 
-use crate::{intake::Asked, request::SubmitRequest, state::Orders};
+use crate::{intake::Asked, request::SubmitRequest, state::Orders, told};
 use axum::{Json, extract::State, http::StatusCode};
 use ingress::{
+    api::{About, Answer as Told, shape},
     auth::Caller,
     body::{Json as Body, JsonBody},
     form::{Findings, Form},
     idempotency::IdempotencyKey,
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use schemas::{
     ids::OrderId,
     messages::{BodyHash, OrderStatus},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// Most orders of a call.
@@ -58,6 +59,41 @@ struct Read {
     key: Option<IdempotencyKey>,
     /// The place among those that are asked for, or what is wrong with it.
     asked: Result<usize, Problem>,
+}
+
+pub(crate) fn about() -> About {
+    let mut order = told::submit_example();
+    if let Some(fields) = order.as_object_mut() {
+        fields.insert("idempotencyKey".to_owned(), json!("batch-7-1"));
+    }
+    let key = Some("batch-7-1".to_owned());
+    let (status, outcome) = accepted(told::ORDER);
+    let accepted = Entry { idempotency_key: key.clone(), status, outcome };
+    let (status, outcome) = refused(&Problem::example(Kind::KeyReused));
+    let refused = Entry { idempotency_key: key, status, outcome };
+    let example = serde_json::to_value(Answer { results: vec![accepted, refused] }).unwrap_or_default();
+    let orders = shape::object().must("orders", shape::list(told::keyed_submit(), 1, MAX_ORDERS)).closed();
+    About::of("submitOrders", "Submit up to 500 orders, each with its own key")
+        .says("Each is taken as if it had come alone: one bad order spoils no other. 422 is for the list as a whole.")
+        .body(orders, json!({ "orders": [order] }))
+        .answers(StatusCode::MULTI_STATUS, Told::json("A verdict an order, in their order.", verdicts(), example))
+}
+
+fn verdicts() -> shape::Shape {
+    let key = || shape::text().says("As it was given; absent where it does not read.");
+    let status = || shape::whole(200, 599).says("The HTTP status that the order would have got alone.");
+    let accepted = shape::object()
+        .may("idempotencyKey", key())
+        .must("status", status())
+        .must("orderId", shape::uuid())
+        .must("orderStatus", told::status())
+        .must("statusUrl", shape::text());
+    let refused = shape::object()
+        .may("idempotencyKey", key())
+        .must("status", status())
+        .must("problem", shape::problem())
+        .may("retryAfter", shape::whole(1, 86_400).says("Seconds, as the header `Retry-After`."));
+    shape::object().must("results", shape::list(shape::either([accepted, refused]), 1, MAX_ORDERS))
 }
 
 pub(crate) async fn submit_batch(

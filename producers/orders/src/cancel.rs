@@ -1,12 +1,13 @@
 //! `POST /api/orders/{id}/cancel`: asks for the order's end, and waits a moment for the verdict.
 
-use crate::{get::order_id, look::Seen, state::Orders};
+use crate::{get::order_id, look::Seen, state::Orders, submit::Receipt, told};
 use axum::{
     Json,
     extract::{Path, State},
     http::StatusCode,
 };
 use ingress::{
+    api::{About, Answer, shape},
     auth::Caller,
     body::{Json as Body, OptionalJsonBody},
     form::{Findings, Form},
@@ -17,17 +18,24 @@ use schemas::{
     ids::{self, OrderId},
     messages::{CancelOrder, OrderStatus},
 };
-use serde::Serialize;
+use serde_json::json;
 
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Receipt {
-    order_id: OrderId,
-    status: &'static str,
-    status_url: String,
+pub(crate) fn about() -> About {
+    let reason = shape::words(MAX_REASON).or_null().says("Why, for the order's timeline.");
+    let receipt = Receipt::of(told::ORDER, OrderStatus::Cancelled);
+    let example = serde_json::to_value(receipt).unwrap_or_default();
+    About::of("cancelOrder", "Cancel an order")
+        .says(
+            "Waits a moment for the verdict. 202 with `CANCELLED`: done. 202 with another status: the request is on the \
+             log behind what came before it; read the order for what became of it. Saying it again changes nothing.",
+        )
+        .path("id", "The order.", shape::uuid())
+        .optional_body(shape::object().may("reason", reason).closed(), json!({"reason": "bought twice"}))
+        .answers(StatusCode::ACCEPTED, Answer::json("Cancelled, or asked for.", told::receipt(), example))
+        .refuses(&[Kind::NotFound, Kind::Conflict])
 }
 
 pub(crate) async fn cancel(
@@ -75,8 +83,7 @@ fn verdict(order: OrderId, seen: &Seen) -> Result<(StatusCode, Json<Receipt>), P
         let detail = format!("the order is {} and can no longer be cancelled", seen.status);
         return Err(Problem::new(Kind::Conflict, detail).with_order_status(seen.status));
     }
-    let status_url = format!("/api/orders/{order}");
-    Ok((StatusCode::ACCEPTED, Json(Receipt { order_id: order, status: seen.status.as_str(), status_url })))
+    Ok((StatusCode::ACCEPTED, Json(Receipt::of(order, seen.status))))
 }
 
 fn reason(json: Body) -> Result<Option<String>, Problem> {

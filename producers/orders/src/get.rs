@@ -1,13 +1,35 @@
 //! `GET /api/orders/{id}`: where an order stands, now or at its end.
 
-use crate::{look::Seen, state::Orders};
+use crate::{look::Seen, state::Orders, told};
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use ingress::{auth::Caller, prefer::PreferWait, problem::Problem};
+use ingress::{
+    api::{About, Answer, headers, shape},
+    auth::Caller,
+    prefer::PreferWait,
+    problem::{Kind, Problem},
+};
 use schemas::ids::OrderId;
+
+pub(crate) fn about() -> About {
+    let dressed = |answer: Answer| {
+        answer.with(headers::etag()).with(headers::cache_control()).with(headers::preference_applied())
+    };
+    let order = Answer::json("The order.", told::order(), told::order_example());
+    About::of("getOrder", "Where an order stands")
+        .says(
+            "Never 404 after its 202, whatever is away: a 404 is a proof that the caller has no such order.",
+        )
+        .path("id", "The order.", shape::uuid())
+        .header(headers::prefer_wait())
+        .header(headers::if_none_match())
+        .answers(StatusCode::OK, dressed(order))
+        .answers(StatusCode::NOT_MODIFIED, dressed(Answer::empty("As it was when its ETag was given.")))
+        .refuses(&[Kind::NotFound])
+}
 
 pub(crate) async fn get_order(
     State(orders): State<Orders>,

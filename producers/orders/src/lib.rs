@@ -27,6 +27,7 @@ mod watch;
 
 pub mod config;
 pub mod metrics;
+pub mod told;
 
 /// What decides at the edge, as functions of its arguments, and what the scripts in Redis do: the simulator runs them.
 pub mod pure {

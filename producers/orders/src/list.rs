@@ -1,25 +1,37 @@
 //! `GET /api/orders`: the caller's orders, newest first. An order appears once its row is there, milliseconds after
 //! its 202.
 
-use crate::{look::Seen, read, state::Orders};
+use crate::{look::Seen, read, state::Orders, told};
 use axum::{
     Json,
     extract::{Query, State},
+    http::StatusCode,
 };
 use ingress::{
+    api::{About, Answer, shape},
     auth::Caller,
     page::{self, Cursor, Page},
     problem::{Kind, Problem},
 };
 use schemas::messages::OrderStatus;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Parameters {
     status: Option<String>,
     cursor: Option<String>,
     limit: Option<String>,
+}
+
+pub(crate) fn about() -> About {
+    let example = json!({"items": [told::order_example()], "nextCursor": null});
+    About::of("listOrders", "The caller's orders, newest first")
+        .says("An order appears milliseconds after its 202.")
+        .query("status", "Only orders of this status.", told::status())
+        .query("cursor", "The `nextCursor` of the page before.", shape::cursor())
+        .query("limit", "Orders on a page.", shape::limit())
+        .answers(StatusCode::OK, Answer::json("A page.", shape::page(told::order()), example))
 }
 
 pub(crate) async fn list(

@@ -1,6 +1,6 @@
 //! `POST /api/orders`: one order a key. 202 once it is on the log, for this body and no other.
 
-use crate::{intake::Asked, request::SubmitRequest, state::Orders};
+use crate::{intake::Asked, request::SubmitRequest, state::Orders, told};
 use axum::{
     Json,
     extract::State,
@@ -8,7 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ingress::{
-    auth::Caller, body::JsonBody, idempotency::IdempotencyKey, prefer::PreferWait, problem::Problem,
+    api::{About, Answer, headers},
+    auth::Caller,
+    body::JsonBody,
+    idempotency::IdempotencyKey,
+    prefer::PreferWait,
+    problem::{Kind, Problem},
 };
 use schemas::{ids::OrderId, messages::OrderStatus};
 use serde::Serialize;
@@ -16,10 +21,34 @@ use serde::Serialize;
 /// The answer: the same for every repeat, but for the status of one that waited.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Receipt {
+pub(crate) struct Receipt {
     order_id: OrderId,
     status: &'static str,
     status_url: String,
+}
+
+impl Receipt {
+    pub(crate) fn of(order: OrderId, status: OrderStatus) -> Self {
+        Self { order_id: order, status: status.as_str(), status_url: format!("/api/orders/{order}") }
+    }
+}
+
+pub(crate) fn about() -> About {
+    About::of("submitOrder", "Submit an order")
+        .says(
+            "A 202 is a promise: the order is on the log, and can be read from then on. It is priced now, and settled \
+             behind this call: stock is reserved, the payment taken. One key stands for one order.",
+        )
+        .header(headers::idempotency_key())
+        .header(headers::prefer_wait())
+        .body(told::submit(), told::submit_example())
+        .answers(
+            StatusCode::ACCEPTED,
+            Answer::json("Accepted, now or by an earlier request.", told::receipt(), told::receipt_example())
+                .with(headers::location())
+                .with(headers::preference_applied()),
+        )
+        .refuses(&[Kind::InFlight, Kind::KeyReused])
 }
 
 pub(crate) async fn submit(
@@ -49,10 +78,9 @@ impl Orders {
 }
 
 fn receipt(order: OrderId, status: OrderStatus, wait: PreferWait) -> Response {
-    let status_url = format!("/api/orders/{order}");
-    let location = [(header::LOCATION, status_url.clone())];
-    let body = Json(Receipt { order_id: order, status: status.as_str(), status_url });
-    let mut response = (StatusCode::ACCEPTED, location, body).into_response();
+    let receipt = Receipt::of(order, status);
+    let location = [(header::LOCATION, receipt.status_url.clone())];
+    let mut response = (StatusCode::ACCEPTED, location, Json(receipt)).into_response();
     if let Some(value) = wait.applied().and_then(|text| HeaderValue::from_str(&text).ok()) {
         response.headers_mut().insert("preference-applied", value);
     }

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ingress::{
+    api::{About, Answer, example, headers, shape},
     auth::Caller,
     body::{Json as Body, JsonBody},
     form::{Findings, Form},
@@ -22,6 +23,7 @@ use schemas::{
     money::Currency,
 };
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// Longest reason, in characters.
@@ -41,6 +43,32 @@ struct Receipt {
     amount: i64,
     currency: Currency,
     status_url: String,
+}
+
+pub(crate) fn about() -> About {
+    let order = OrderId(example::ORDER);
+    let refund_id = EffectId(example::EFFECT);
+    let status_url = format!("/api/orders/{order}");
+    let receipt = Receipt { refund_id, order_id: order, amount: 500, currency: Currency::USD, status_url };
+    let amount = || shape::whole(1, i64::MAX).says("In minor units of the order's currency.");
+    let body = shape::object().must("amount", amount()).must("reason", shape::words(MAX_REASON)).closed();
+    let answer = shape::object()
+        .must("refundId", shape::uuid())
+        .must("orderId", shape::uuid())
+        .must("amount", amount())
+        .must("currency", shape::text())
+        .must("statusUrl", shape::text());
+    About::of("refundOrder", "Give money of a confirmed order back")
+        .says("Done once, however often it is sent. What comes of it stands on the order's timeline.")
+        .path("orderId", "The order, of any client.", shape::uuid())
+        .header(headers::idempotency_key())
+        .body(body, json!({"amount": 500, "reason": "scratched"}))
+        .answers(
+            StatusCode::ACCEPTED,
+            Answer::json("On the log.", answer, serde_json::to_value(receipt).unwrap_or_default())
+                .with(headers::location()),
+        )
+        .refuses(&[Kind::NotFound, Kind::Conflict, Kind::KeyReused])
 }
 
 pub(crate) async fn refund(

@@ -1,6 +1,6 @@
 //! The whole surface of the payments service, and what its endpoints share.
 
-use crate::{config::PaymentsConfig, refund::refund, webhook::webhook};
+use crate::{config::PaymentsConfig, refund, webhook};
 use chassis::clock::Clock;
 use ingress::{
     auth::PAYMENTS_REFUND,
@@ -15,10 +15,12 @@ use schemas::time::Timestamp;
 /// The routes of the payments service. A webhook comes without a token: its signature says who sent it.
 #[must_use]
 pub fn surface() -> Surface<Payments> {
-    Surface::new().post("/api/payments/webhooks", Rule::signed(), webhook).post(
+    let refunds = Rule::scope(PAYMENTS_REFUND);
+    Surface::new().post("/api/payments/webhooks", Rule::signed(), webhook::webhook, webhook::about()).post(
         "/api/payments/{orderId}/refund",
-        Rule::scope(PAYMENTS_REFUND),
-        refund,
+        refunds,
+        refund::refund,
+        refund::about(),
     )
 }
 

@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use ingress::{
+    api::{About, Answer, headers, shape},
     body::RawBody,
     log::Command,
     problem::{Kind, Problem},
@@ -20,6 +21,23 @@ use schemas::{
     messages::ProviderNotice,
     webhook_signature::{self, HEADER, SignatureError},
 };
+use serde_json::json;
+
+pub(crate) fn about() -> About {
+    let signature =
+        "When, and what over time and body, by the secret that was agreed on (Stripe's scheme v1).";
+    About::of("paymentWebhook", "What the payment provider tells by itself")
+        .says("An event of Stripe's. Acknowledged once it is on the log; until then it is to be sent again.")
+        .header(headers::header(
+            HEADER,
+            true,
+            signature,
+            shape::text()
+                .example("t=1795377569,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd"),
+        ))
+        .body(shape::object(), json!({"id": "evt_1", "type": "payment_intent.succeeded"}))
+        .answers(StatusCode::OK, Answer::empty("Taken, or none of ours."))
+}
 
 pub(crate) async fn webhook(
     State(payments): State<Payments>,
