@@ -127,10 +127,10 @@ impl Form {
         value
     }
 
-    /// A required whole number from `least` to `most`.
+    /// A required whole number from `least` to `most`, also one that is written with a fraction of nothing (`2.0`).
     pub fn whole(&mut self, name: &str, least: i64, most: i64, findings: &mut Findings) -> Option<i64> {
         let number = match self.required(name, findings)? {
-            Json::Number(number) => number.as_i64(),
+            Json::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(exactly)),
             _ => None,
         };
         let number = number.filter(|number| (least..=most).contains(number));
@@ -160,9 +160,27 @@ impl Form {
     }
 }
 
+/// The whole number that is meant. Above 2⁵³ it is not known any more: a float there may have been another number.
+fn exactly(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_is_taken_however_it_is_written_and_never_rounded() {
+        let read = |text: &str| {
+            let mut findings = Findings::default();
+            let json = Json::Object(vec![("a".to_owned(), Json::parse(text.as_bytes()).unwrap())]);
+            Form::open(json, "", &mut findings).unwrap().whole("a", i64::MIN, i64::MAX, &mut findings)
+        };
+        assert_eq!(["2", "2.0", "2e0", "-0.0"].map(read), [Some(2), Some(2), Some(2), Some(0)]);
+        assert_eq!(["2.5", "9007199254740993.0", "1e300", "9223372036854775808"].map(read), [None; 4]);
+        assert_eq!(read("9223372036854775807"), Some(i64::MAX));
+    }
 
     #[test]
     fn all_errors_are_found_at_once() {

@@ -171,7 +171,7 @@ mod tests {
     fn each_bad_field_is_named_all_at_once() {
         let bad = json!({
             "items": [{"productId": "x", "quantity": 0}, {"quantity": -1}, 7,
-                      {"productId": A, "quantity": 2_147_483_648_u64}, {"productId": A, "quantity": 1.0},
+                      {"productId": A, "quantity": 2_147_483_648_u64}, {"productId": A, "quantity": 1.5},
                       {"productId": A, "quantity": "1"}, {"productId": A, "quantity": 10_001},
                       {"productId": A, "quantity": 1, "price": 1}],
             "shippingAddress": " ", "paymentMethod": "IOU", "total": 1
