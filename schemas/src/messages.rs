@@ -206,6 +206,29 @@ pub struct OrderState {
 }
 
 impl OrderState {
+    /// Version 0: an order that was accepted, and of which nobody has heard more.
+    #[must_use]
+    pub fn pending(submit: SubmitOrder) -> Self {
+        Self {
+            order_id: submit.order_id,
+            owner: submit.owner,
+            body_hash: submit.body_hash,
+            version: 0,
+            status: OrderStatus::Pending,
+            reason: None,
+            currency: submit.currency,
+            total: submit.total,
+            refunded: 0,
+            lines: submit.lines,
+            shipping_address: submit.shipping_address,
+            payment_method: submit.payment_method,
+            accepted_at: submit.accepted_at,
+            deadline: submit.deadline,
+            updated_at: submit.accepted_at,
+            timeline: Vec::new(),
+        }
+    }
+
     /// The total as money.
     #[must_use]
     pub fn total(&self) -> Money {

@@ -1,6 +1,9 @@
-//! The status view in Redis: keys, fields, the public form of an order, and the script that writes it by version.
+//! The status view in Redis: keys, what stands there, the script that writes it by version, and the public form of an
+//! order.
 //!
-//! One hash per order id, changed only by scripts. The edge writes the claim fields, the status worker the view.
+//! One string per order id ([`packed`]), changed only by scripts. The edge writes the claim, the status worker the view.
+
+pub mod packed;
 
 use crate::{
     ids::OrderId,
@@ -11,25 +14,7 @@ use crate::{
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-/// Field: who may see the order ([`crate::ids::owner`]).
-pub const OWNER: &str = "o";
-/// Field: hash of the request, 64 hexadecimal digits. A hash without it is a miss for a POST.
-pub const BODY_HASH: &str = "h";
-/// Field: the claim. `f<millis> <claim id> <new|taken>` while in flight, leased until then (by Redis's clock), and made
-/// anew or taken over from a lapsed one; `a` once the record was acknowledged.
-pub const CLAIM: &str = "c";
-/// The claim of an order whose record was acknowledged, or whose event was seen.
-pub const ANSWERED: &str = "a";
-/// Field: the view's version; 0 is the edge's own, written with the claim.
-pub const VERSION: &str = "v";
-/// Field: the view's status, e.g. `CONFIRMED`.
-pub const STATUS: &str = "s";
-/// Field: the view as served, JSON ([`public_json`]).
-pub const JSON: &str = "j";
-/// Field: gateways that wait for a change, their ids separated by commas.
-pub const WAITERS: &str = "w";
-
-/// The hash of an order. The braces keep all of an order's keys on one shard.
+/// The key of an order. The braces keep all of an order's keys on one shard.
 #[must_use]
 pub fn key(order: OrderId) -> String {
     format!("order:{{{order}}}")
@@ -40,25 +25,6 @@ pub fn key(order: OrderId) -> String {
 pub fn channel(gateway: &str) -> String {
     format!("gateway:{gateway}")
 }
-
-/// Writes a view if it is newer, and tells the gateways that wait.
-///
-/// KEYS: the order's hash. ARGV: version, owner, body hash, status, JSON, time to live in ms, order id.
-/// Returns 1 when written, 0 when an equal or newer version was there. What an event says of owner and body hash
-/// is the truth, whatever a claim said before.
-pub const WRITE_VIEW: &str = r"
-local seen = tonumber(redis.call('HGET', KEYS[1], 'v') or '-1')
-if tonumber(ARGV[1]) <= seen then return 0 end
-redis.call('HSET', KEYS[1], 'v', ARGV[1], 'o', ARGV[2], 'h', ARGV[3], 's', ARGV[4], 'j', ARGV[5], 'c', 'a')
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-local waiters = redis.call('HGET', KEYS[1], 'w')
-if waiters then
-  for gateway in string.gmatch(waiters, '[^,]+') do
-    redis.call('PUBLISH', 'gateway:' .. gateway, ARGV[7])
-  end
-end
-return 1
-";
 
 /// RFC 3339 in UTC with milliseconds, e.g. `2025-01-31T08:00:00.000Z`.
 #[must_use]

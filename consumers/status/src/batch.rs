@@ -4,6 +4,7 @@ use schemas::{
     ids::OrderId,
     messages::{OrderEvent, OrderState},
     time::Timestamp,
+    view::packed,
     wire::WireError,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -21,10 +22,18 @@ pub(crate) struct Skipped {
     pub(crate) first: String,
 }
 
+/// An order's view, ready to be written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    version: i64,
+    /// As [`packed::WRITE`] takes it.
+    pub(crate) packed: Vec<u8>,
+}
+
 /// A batch as it grows.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    newest: HashMap<OrderId, OrderState>,
+    newest: HashMap<OrderId, Newest>,
     next: BTreeMap<i32, i64>,
     skipped: BTreeMap<&'static str, Skipped>,
     oldest: Option<Timestamp>,
@@ -41,20 +50,19 @@ impl Batch {
         self.records += 1;
         self.bytes += payload.len();
         match OrderEvent::decode(payload) {
-            Ok(event) => self.keep_newest(event.into_order()),
+            Ok(event) => self.keep_newest(event.order(), payload),
             Err(error) => self.skip(partition, offset, &error),
         }
     }
 
-    /// A batch writes each order once, in its newest state.
-    fn keep_newest(&mut self, order: OrderState) {
-        match self.newest.get_mut(&order.order_id) {
-            Some(seen) if seen.version >= order.version => {}
-            Some(seen) => *seen = order,
-            None => {
-                self.newest.insert(order.order_id, order);
-            }
+    /// A batch writes each order once, in its newest state. The view is the event as it came.
+    fn keep_newest(&mut self, order: &OrderState, payload: &[u8]) {
+        let version = order.version;
+        if self.newest.get(&order.order_id).is_some_and(|seen| seen.version >= version) {
+            return;
         }
+        let packed = packed::written(order.body_hash, version, payload);
+        self.newest.insert(order.order_id, Newest { version, packed });
     }
 
     fn skip(&mut self, partition: i32, offset: i64, error: &WireError) {
@@ -86,8 +94,8 @@ impl Batch {
     }
 
     /// The orders to write, in no particular order.
-    pub(crate) fn orders(&self) -> impl ExactSizeIterator<Item = &OrderState> {
-        self.newest.values()
+    pub(crate) fn orders(&self) -> impl ExactSizeIterator<Item = (&OrderId, &Newest)> {
+        self.newest.iter()
     }
 
     /// What was skipped, by cause.
@@ -142,7 +150,8 @@ mod tests {
         batch.add(0, 11, Timestamp(6), &confirmed);
         batch.add(0, 12, Timestamp(7), &accepted);
         batch.add(3, 40, Timestamp(4), &other);
-        let mut orders: Vec<_> = batch.orders().map(|o| (o.order_id.0.as_u128(), o.version)).collect();
+        let mut orders: Vec<_> =
+            batch.orders().map(|(id, newest)| (id.0.as_u128(), newest.version)).collect();
         orders.sort_unstable();
         assert_eq!(orders, [(1, 3), (2, 1)]);
         assert_eq!(batch.next(), &BTreeMap::from([(0, 13), (3, 41)]));

@@ -2,7 +2,7 @@
 
 /// Records read from `order.events`.
 pub(crate) const RECORDS: &str = "mambogo_status_consumed_total";
-/// Views by what became of them: `written`, `older`, `refused`.
+/// Views by what became of them: `written`, `older`.
 pub(crate) const VIEWS: &str = "mambogo_status_views_total";
 /// Records that could not be read and were skipped, by `cause`.
 pub(crate) const SKIPPED: &str = "mambogo_status_skipped_total";

@@ -1,13 +1,18 @@
 //! Writes views to Redis: one pipeline a batch, by version, in the script of `schemas::view`.
 
-use crate::{StatusError, config::StatusConfig};
+use crate::{StatusError, batch::Newest, config::StatusConfig};
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
     aio::MultiplexedConnection,
 };
-use schemas::{ids::OrderId, messages::OrderState, view};
+use schemas::{
+    ids::OrderId,
+    view::{self, packed},
+};
 use std::time::Duration;
 
+/// Most orders that one run of the script writes: while it runs, Redis does nothing else.
+const AT_ONCE: usize = 100;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Longest wait for a pipeline's answers. The thread that polls Kafka waits along, so it stays well below the
@@ -21,8 +26,6 @@ pub(crate) struct Written {
     pub(crate) newer: u64,
     /// Left alone: an equal or newer version was there.
     pub(crate) older: u64,
-    /// Refused by Redis for what their own key holds.
-    pub(crate) refused: Vec<(OrderId, RedisError)>,
 }
 
 /// The view in Redis. A connection that failed is never used again: a half-open one would fail for ever.
@@ -39,7 +42,7 @@ impl Views {
         Ok(Self {
             client: Client::open(config.redis_url.expose()).map_err(StatusError::RedisUrl)?,
             connection: None,
-            script: Script::new(view::WRITE_VIEW),
+            script: Script::new(packed::WRITE),
             ttl_ms: u64::try_from(config.ttl.as_millis()).unwrap_or(u64::MAX),
         })
     }
@@ -54,49 +57,37 @@ impl Views {
     /// Writes the orders' views. After an error any of them may be written; all of it may be done again.
     pub(crate) async fn write<'a>(
         &mut self,
-        orders: impl ExactSizeIterator<Item = &'a OrderState>,
+        orders: impl ExactSizeIterator<Item = (&'a OrderId, &'a Newest)>,
     ) -> RedisResult<Written> {
         if orders.len() == 0 {
             return Ok(Written::default());
         }
         let mut connection = self.connection().await?;
-        let (ids, pipeline) = self.pipeline(orders)?;
+        let pipeline = self.pipeline(&orders.collect::<Vec<_>>());
         let mut answers = run(&pipeline, &mut connection).await;
-        if matches!(&answers, Ok(answers) if answers.iter().any(is_script_missing)) {
+        if matches!(&answers, Err(error) if is_script_missing(error)) {
             // flushed, or another server: it has to be told the script again
             let loaded = self.script.load_async(&mut connection).await;
             self.forget_if_failed(loaded)?;
             answers = run(&pipeline, &mut connection).await;
         }
-        let answers = self.forget_if_failed(answers)?;
-        tally(&ids, answers)
+        self.forget_if_failed(answers).map(|answers| tally(&answers))
     }
 
-    fn pipeline<'a>(
-        &self,
-        orders: impl ExactSizeIterator<Item = &'a OrderState>,
-    ) -> RedisResult<(Vec<OrderId>, Pipeline)> {
-        let mut pipeline = Pipeline::with_capacity(orders.len());
-        let mut ids = Vec::with_capacity(orders.len());
-        for order in orders {
-            let json = view::public_json(order)
-                .map_err(|error| (ErrorKind::Client, "a view that is no JSON", error.to_string()))?;
-            pipeline
-                .cmd("EVALSHA")
-                .arg(self.script.get_hash())
-                .arg(1)
-                .arg(view::key(order.order_id))
-                .arg(order.version)
-                .arg(&order.owner)
-                .arg(order.body_hash.to_string())
-                .arg(order.status.as_str())
-                .arg(json)
-                .arg(self.ttl_ms)
-                .arg(order.order_id.to_string());
-            ids.push(order.order_id);
+    fn pipeline(&self, orders: &[(&OrderId, &Newest)]) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(orders.len().div_ceil(AT_ONCE));
+        for some in orders.chunks(AT_ONCE) {
+            pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(some.len());
+            for (order, _) in some {
+                pipeline.arg(view::key(**order));
+            }
+            pipeline.arg(self.ttl_ms);
+            for (_, newest) in some {
+                pipeline.arg(&newest.packed);
+            }
         }
         pipeline.ignore_errors();
-        Ok((ids, pipeline))
+        pipeline
     }
 
     async fn connection(&mut self) -> RedisResult<MultiplexedConnection> {
@@ -118,30 +109,22 @@ impl Views {
     }
 }
 
-async fn run(
-    pipeline: &Pipeline,
-    connection: &mut MultiplexedConnection,
-) -> RedisResult<Vec<RedisResult<u8>>> {
-    pipeline.query_async(connection).await
+async fn run(pipeline: &Pipeline, connection: &mut MultiplexedConnection) -> RedisResult<Vec<Vec<u8>>> {
+    let answers: Vec<RedisResult<Vec<u8>>> = pipeline.query_async(connection).await?;
+    answers.into_iter().collect()
 }
 
-fn is_script_missing(answer: &RedisResult<u8>) -> bool {
-    matches!(answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+fn is_script_missing(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
-/// Tells what one key refuses (it holds something else: skipped) from what Redis refuses (out of memory, loading,
-/// a replica: the whole batch is written again).
-fn tally(ids: &[OrderId], answers: Vec<RedisResult<u8>>) -> RedisResult<Written> {
+fn tally(answers: &[Vec<u8>]) -> Written {
     let mut written = Written::default();
-    for (id, answer) in ids.iter().zip(answers) {
+    for answer in answers.iter().flatten() {
         match answer {
-            Ok(0) => written.older += 1,
-            Ok(_) => written.newer += 1,
-            Err(error) if matches!(error.code(), Some("WRONGTYPE" | "ERR")) => {
-                written.refused.push((*id, error));
-            }
-            Err(error) => return Err(error),
+            0 => written.older += 1,
+            _ => written.newer += 1,
         }
     }
-    Ok(written)
+    written
 }

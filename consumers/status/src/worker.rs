@@ -244,11 +244,6 @@ impl Worker<'_> {
         if let Some(oldest) = batch.oldest() {
             ::metrics::histogram!(metrics::AGE).record(Timestamp(self.clock.now_millis()).since(oldest));
         }
-        if let Some((order, error)) = written.refused.first() {
-            let count = u64::try_from(written.refused.len()).unwrap_or(u64::MAX);
-            ::metrics::counter!(metrics::VIEWS, "result" => "refused").increment(count);
-            tracing::error!(count, %order, %error, "Redis refuses views for what their keys hold; skipped");
-        }
     }
 }
 

@@ -16,7 +16,11 @@ use schemas::{
     money::Currency,
     time::Timestamp,
     topics::{self, STATUS_GROUP, Topic},
-    view, wire,
+    view::{
+        self,
+        packed::{self, ClaimState, Packed},
+    },
+    wire,
 };
 use status_worker::{StatusConfig, StatusError};
 use std::time::Duration;
@@ -79,16 +83,23 @@ impl Bench {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// A field of the view; none, too, while Redis does not answer.
-    async fn field(&self, order: OrderId, field: &str) -> Option<String> {
+    /// What stands for the order; nothing, too, while Redis does not answer.
+    async fn held(&self, order: OrderId) -> Vec<u8> {
         let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        redis::cmd("HGET").arg(view::key(order)).arg(field).query_async(&mut connection).await.unwrap_or(None)
+        let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return Vec::new() };
+        redis::cmd("GET").arg(view::key(order)).query_async(&mut connection).await.unwrap_or_default()
+    }
+
+    /// The order as its view tells it.
+    async fn view(&self, order: OrderId) -> Option<OrderState> {
+        let held = self.held(order).await;
+        let (_, payload) = Packed::read(&held)?.view?;
+        Some(packed::order_of(payload).unwrap())
     }
 
     async fn until(&self, order: OrderId, status: &str) {
         eventually(&format!("{order} is {status}"), async || {
-            self.field(order, view::STATUS).await.as_deref() == Some(status)
+            self.view(order).await.is_some_and(|view| view.status.as_str() == status)
         })
         .await;
     }
@@ -204,13 +215,11 @@ async fn events_become_the_view_and_an_older_one_never_overwrites_a_newer() {
     }
     bench.until_all_committed().await;
 
-    assert_eq!(bench.field(late, view::STATUS).await.as_deref(), Some("CONFIRMED"));
-    assert_eq!(bench.field(late, view::VERSION).await.as_deref(), Some("3"));
-    assert_eq!(bench.field(late, view::OWNER).await.as_deref(), Some("issuer\nuser"));
-    assert_eq!(bench.field(late, view::BODY_HASH).await, Some("07".repeat(32)));
-    assert_eq!(bench.field(late, view::CLAIM).await.as_deref(), Some(view::ANSWERED));
-    let json = view::public_json(&confirmed(late).order).unwrap();
-    assert_eq!(bench.field(late, view::JSON).await, Some(json));
+    assert_eq!(bench.view(late).await, Some(confirmed(late).order));
+    let held = bench.held(late).await;
+    let held = Packed::read(&held).unwrap();
+    assert_eq!((held.claim, held.body_hash), (ClaimState::Answered, Some(BodyHash([7; 32]))));
+    assert_eq!(held.view.map(|(version, _)| version), Some(3));
     let mut redis = bench.redis().await;
     let ttl: i64 = redis::cmd("PTTL").arg(view::key(late)).query_async(&mut redis).await.unwrap();
     assert!((1..=600_000).contains(&ttl), "{ttl}");
@@ -222,12 +231,12 @@ async fn a_gateway_that_waits_is_told() {
     let bench = Bench::with_partitions(1).await;
     let id = order(1);
     let mut redis = bench.redis().await;
-    let _: i64 = redis::cmd("HSET")
-        .arg(view::key(id))
-        .arg(&[(view::VERSION, "0"), (view::WAITERS, "gw-1,gw-2")])
-        .query_async(&mut redis)
-        .await
-        .unwrap();
+    let mut waited_for = packed::claimed(BodyHash([7; 32]), [1; 16], None);
+    waited_for.splice(..0, [b'n'].into_iter().chain([0; 8]));
+    waited_for[65..].copy_from_slice(&9_u16.to_be_bytes());
+    waited_for.extend_from_slice(b"gw-1,gw-2");
+    let _: String =
+        redis::cmd("SET").arg(view::key(id)).arg(waited_for).query_async(&mut redis).await.unwrap();
     let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
     let mut listener =
         tokio::net::TcpStream::connect(bench.redis.url()[8..].trim_end_matches("/0")).await.unwrap();
@@ -245,6 +254,9 @@ async fn a_gateway_that_waits_is_told() {
     bench.publish(id, &confirmed(id)).await;
     let message = tokio::time::timeout(Duration::from_secs(30), hears.recv()).await.unwrap().unwrap();
     assert!(message.contains(&id.to_string()), "{message}");
+    let held = bench.held(id).await;
+    assert_eq!(Packed::read(&held).unwrap().waiters, b"gw-1,gw-2", "they are told of the next change, too");
+    bench.until(id, "CONFIRMED").await;
     work.stop().await;
 }
 
@@ -292,18 +304,21 @@ async fn a_redis_that_does_not_answer_is_given_up_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_or_written_is_passed_over() {
+async fn what_cannot_be_read_is_passed_over_and_what_is_no_view_overwritten() {
     let bench = Bench::with_partitions(1).await;
-    let (taken, good) = (order(1), order(2));
-    let mut redis = bench.redis().await;
-    let _: String = redis::cmd("SET").arg(view::key(taken)).arg("x").query_async(&mut redis).await.unwrap();
+    let (taken, broken, good) = (order(1), order(2), order(3));
+    assert_eq!(bench.redis.command(&format!("RPUSH {} x", view::key(taken))).await, ":1");
+    assert_eq!(bench.redis.command(&format!("SET {} x", view::key(broken))).await, "+OK");
     for payload in [&b""[..], b"not avro", &[0, 0, 0, 0x27, 0x0f, 1, 2, 3]] {
         bench.publish_bytes(good, payload).await;
     }
-    bench.publish(taken, &accepted(taken)).await;
-    bench.publish(good, &accepted(good)).await;
+    for order in [taken, broken, good] {
+        bench.publish(order, &accepted(order)).await;
+    }
     let work = bench.work();
-    bench.until(good, "PENDING").await;
+    for order in [taken, broken, good] {
+        bench.until(order, "PENDING").await;
+    }
     bench.until_all_committed().await;
     work.until_ready().await;
     work.stop().await;
@@ -323,7 +338,7 @@ async fn work_goes_on_where_it_was_left_and_from_one_worker_to_another() {
     bench.publish(order(2), &accepted(order(2))).await;
     let (second, third) = (bench.work(), bench.work());
     bench.until(order(2), "PENDING").await;
-    assert_eq!(bench.field(order(1), view::STATUS).await, None, "what was committed is not read again");
+    assert_eq!(bench.view(order(1)).await, None, "what was committed is not read again");
     // one of the two has no partition, and is ready all the same
     second.until_ready().await;
     third.until_ready().await;

@@ -20,9 +20,9 @@ pub enum Unanswered {
 /// Bounds of a [`Coalescer`].
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most questions in one query.
+    /// Most questions in one query; what was asked together stays together, however many.
     pub batch: usize,
-    /// Most questions waiting.
+    /// Most askers waiting.
     pub queue: usize,
     /// Most queries at once.
     pub concurrent: usize,
@@ -37,7 +37,11 @@ impl Default for Bounds {
     }
 }
 
-type Question<K, V> = (K, oneshot::Sender<Result<V, Unanswered>>);
+/// Questions that were asked together, and who waits for their answers.
+struct Asked<K, V> {
+    keys: Vec<K>,
+    answer: oneshot::Sender<Result<Vec<V>, Unanswered>>,
+}
 
 /// Answers questions of one kind in batches. The query of a question always begins after it was asked, and runs in a
 /// task of its own, so that a client that goes away never cancels a query half-way.
@@ -45,7 +49,7 @@ type Question<K, V> = (K, oneshot::Sender<Result<V, Unanswered>>);
 pub struct Coalescer<K, V> {
     name: &'static str,
     patience: Duration,
-    queue: mpsc::Sender<Question<K, V>>,
+    queue: mpsc::Sender<Asked<K, V>>,
 }
 
 impl<K, V> Clone for Coalescer<K, V> {
@@ -71,8 +75,20 @@ impl<K: Send + 'static, V: Send + 'static> Coalescer<K, V> {
     /// # Errors
     /// [`Unanswered`].
     pub async fn ask(&self, key: K) -> Result<V, Unanswered> {
+        self.ask_all(vec![key]).await?.pop().ok_or_else(|| wrong_number(self.name))
+    }
+
+    /// Asks many things at once; one answer each, in their order.
+    ///
+    /// # Errors
+    /// [`Unanswered`]: for all of them.
+    pub async fn ask_all(&self, keys: Vec<K>) -> Result<Vec<V>, Unanswered> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let (sender, answer) = oneshot::channel();
-        self.queue.try_send((key, sender)).map_err(|_| Unanswered::Full(self.name))?;
+        let asked = Asked { keys, answer: sender };
+        self.queue.try_send(asked).map_err(|_| Unanswered::Full(self.name))?;
         match tokio::time::timeout(self.patience, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Unanswered::Failed(self.name, "the query was lost".to_owned())),
@@ -84,7 +100,7 @@ impl<K: Send + 'static, V: Send + 'static> Coalescer<K, V> {
 async fn gather<K, V, F, R>(
     name: &'static str,
     bounds: Bounds,
-    mut questions: mpsc::Receiver<Question<K, V>>,
+    mut questions: mpsc::Receiver<Asked<K, V>>,
     load: Arc<F>,
 ) where
     K: Send + 'static,
@@ -95,41 +111,54 @@ async fn gather<K, V, F, R>(
     let free = Arc::new(Semaphore::new(bounds.concurrent.max(1)));
     // the slot first, the questions then: while queries run, the next batch grows
     while let Ok(slot) = free.clone().acquire_owned().await {
-        let mut batch = Vec::new();
-        if questions.recv_many(&mut batch, bounds.batch.max(1)).await == 0 {
-            return;
+        let Some(first) = questions.recv().await else { return };
+        let (mut keys, mut askers) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(Asked { keys: more, answer }) = next {
+            // who has given up in the queue needs no answer
+            if !answer.is_closed() {
+                askers.push((more.len(), answer));
+                keys.extend(more);
+            }
+            next = if keys.len() < bounds.batch { questions.try_recv().ok() } else { None };
         }
-        // who has given up in the queue needs no answer
-        batch.retain(|(_, sender)| !sender.is_closed());
+        if keys.is_empty() {
+            continue;
+        }
         let load = load.clone();
         tokio::spawn(async move {
             let _slot = slot;
-            let (keys, senders): (Vec<K>, Vec<_>) = batch.into_iter().unzip();
-            if keys.is_empty() {
-                return;
-            }
             let asked = keys.len();
             metrics::histogram!(crate::metrics::COALESCED, "query" => name).record(asked as f64);
             match load(keys).await {
-                Ok(answers) if answers.len() == asked => {
-                    for (sender, answer) in senders.into_iter().zip(answers) {
-                        let _ = sender.send(Ok(answer));
-                    }
-                }
-                Ok(_) => refuse(senders, &Unanswered::Failed(name, "wrong number of answers".to_owned())),
+                Ok(answers) if answers.len() == asked => tell(askers, answers),
+                Ok(_) => refuse(askers, &wrong_number(name)),
                 Err(message) => {
                     tracing::warn!(query = name, asked, error = %message, "a coalesced query failed");
-                    refuse(senders, &Unanswered::Failed(name, message));
+                    refuse(askers, &Unanswered::Failed(name, message));
                 }
             }
         });
     }
 }
 
-fn refuse<V>(senders: Vec<oneshot::Sender<Result<V, Unanswered>>>, why: &Unanswered) {
-    for sender in senders {
-        let _ = sender.send(Err(why.clone()));
+type Askers<V> = Vec<(usize, oneshot::Sender<Result<Vec<V>, Unanswered>>)>;
+
+fn tell<V>(askers: Askers<V>, answers: Vec<V>) {
+    let mut answers = answers.into_iter();
+    for (asked, asker) in askers {
+        let _ = asker.send(Ok(answers.by_ref().take(asked).collect()));
     }
+}
+
+fn refuse<V>(askers: Askers<V>, why: &Unanswered) {
+    for (_, asker) in askers {
+        let _ = asker.send(Err(why.clone()));
+    }
+}
+
+fn wrong_number(name: &'static str) -> Unanswered {
+    Unanswered::Failed(name, "wrong number of answers".to_owned())
 }
 
 #[cfg(test)]
@@ -156,6 +185,16 @@ mod tests {
             assert_eq!(answer, Ok(key * 2));
         }
         assert!(queries.load(Ordering::Relaxed) <= 10, "{queries:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_together_is_answered_together_each_to_who_asked() {
+        let load = |keys: Vec<usize>| async { Ok(keys.into_iter().map(|key| key * 2).collect()) };
+        let coalescer = Coalescer::start("test", Bounds { batch: 5, ..Bounds::default() }, load);
+        let asked = (0..20usize).map(|n| coalescer.ask_all((0..n).map(|key| 100 * n + key).collect()));
+        for (n, answers) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+            assert_eq!(answers, Ok((0..n).map(|key| 2 * (100 * n + key)).collect()));
+        }
     }
 
     #[tokio::test]

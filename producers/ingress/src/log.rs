@@ -4,7 +4,8 @@
 use crate::problem::Problem;
 use async_trait::async_trait;
 use chassis::crash::{self, CrashPoint};
-use publisher::{Destination, OutboundRecord, Publisher};
+use futures_util::future::join_all;
+use publisher::{Destination, OutboundRecord, Pending, Publisher};
 use schemas::{
     envelope::{self, Envelope},
     ids::MessageId,
@@ -47,8 +48,21 @@ impl Command {
         body: &M,
     ) -> Result<Self, Problem> {
         let payload = wire::encode(body).map_err(|error| Problem::internal("encoding a command", &error))?;
+        Ok(Self::encoded(M::TOPIC, key, message, now, deadline, payload))
+    }
+
+    /// The same, of a body that is encoded.
+    #[must_use]
+    pub fn encoded(
+        topic: Topic,
+        key: Uuid,
+        message: MessageId,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+        payload: Vec<u8>,
+    ) -> Self {
         let envelope = Envelope { message, causation: message, occurred_at: now, deadline, source: None };
-        Ok(Self { topic: M::TOPIC, key: topics::key(key), payload, envelope })
+        Self { topic, key: topics::key(key), payload, envelope }
     }
 }
 
@@ -76,6 +90,12 @@ pub trait CommandLog: Send + Sync + 'static {
     /// # Errors
     /// [`SendError`] says whether the command may still arrive.
     async fn send(&self, command: Command) -> Result<Delivered, SendError>;
+
+    /// Says all of `commands`, one handed over after the other without a wait between, and waits for what becomes of each;
+    /// one outcome each, in their order.
+    async fn send_all(&self, commands: Vec<Command>) -> Vec<Result<Delivered, SendError>> {
+        join_all(commands.into_iter().map(|command| self.send(command))).await
+    }
 
     /// How many partitions `topic` has. Known after the first answer.
     ///
@@ -108,20 +128,17 @@ pub type Log = Arc<dyn CommandLog>;
 #[async_trait]
 impl CommandLog for Publisher {
     async fn send(&self, command: Command) -> Result<Delivered, SendError> {
-        let record = OutboundRecord {
-            topic: command.topic,
-            destination: Destination::ByKey,
-            key: command.key.to_vec(),
-            payload: command.payload,
-            headers: vec![(envelope::HEADER.to_owned(), command.envelope.to_bytes())],
-        };
-        crash::point(CrashPoint::ProduceBefore);
-        // an error of the call says that nothing was handed over; one of the report never does
-        let pending = Self::send(self, &record).map_err(|error| SendError::NotSent(error.to_string()))?;
-        crash::point(CrashPoint::ProduceHanded);
-        let delivered = pending.await.map_err(|error| SendError::Unknown(error.to_string()))?;
-        crash::point(CrashPoint::ProduceAfter);
-        Ok(delivered)
+        outcome(hand_over(self, command)).await
+    }
+
+    async fn send_all(&self, commands: Vec<Command>) -> Vec<Result<Delivered, SendError>> {
+        let handed: Vec<_> = commands.into_iter().map(|command| hand_over(self, command)).collect();
+        let mut outcomes = Vec::with_capacity(handed.len());
+        // one after the other: all have to come, and a batch's reports come together
+        for pending in handed {
+            outcomes.push(outcome(pending).await);
+        }
+        outcomes
     }
 
     async fn partitions(&self, topic: Topic) -> Result<i32, LogAway> {
@@ -139,6 +156,27 @@ impl CommandLog for Publisher {
     async fn check(&self) -> Result<(), LogAway> {
         self.ask_partitions(Topic::OrderCommands, ASK_TIMEOUT).await.map(drop).map_err(away)
     }
+}
+
+/// An error of this says that nothing was handed over; one of the report never does.
+fn hand_over(publisher: &Publisher, command: Command) -> Result<Pending, SendError> {
+    let record = OutboundRecord {
+        topic: command.topic,
+        destination: Destination::ByKey,
+        key: command.key.to_vec(),
+        payload: command.payload,
+        headers: vec![(envelope::HEADER.to_owned(), command.envelope.to_bytes())],
+    };
+    crash::point(CrashPoint::ProduceBefore);
+    let pending = publisher.send(&record).map_err(|error| SendError::NotSent(error.to_string()))?;
+    crash::point(CrashPoint::ProduceHanded);
+    Ok(pending)
+}
+
+async fn outcome(pending: Result<Pending, SendError>) -> Result<Delivered, SendError> {
+    let delivered = pending?.await.map_err(|error| SendError::Unknown(error.to_string()))?;
+    crash::point(CrashPoint::ProduceAfter);
+    Ok(delivered)
 }
 
 fn away(error: publisher::QueryError) -> LogAway {

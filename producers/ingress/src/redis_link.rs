@@ -234,7 +234,8 @@ impl<'a> ScriptRuns<'a> {
     }
 
     /// One run more, on `keys`; its arguments are added to what this returns.
-    pub fn add(&mut self, keys: &[&str]) -> &mut Pipeline {
+    pub fn add<K: AsRef<str>>(&mut self, keys: &[K]) -> &mut Pipeline {
+        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         self.pipeline.cmd("EVALSHA").arg(self.script.get_hash()).arg(keys.len()).arg(keys)
     }
 
@@ -442,7 +443,7 @@ mod tests {
         let script = Script::new("return {KEYS[1], tonumber(ARGV[1]) + tonumber(ARGV[2])}");
         let mut runs = ScriptRuns::new(&script, 300);
         for n in 0..300 {
-            runs.add(&[&n.to_string()]).arg(n).arg(1);
+            runs.add(&[n.to_string()]).arg(n).arg(1);
         }
         for _ in 0..2 {
             let answers: Vec<(String, i64)> = link.run_all(&life, &runs).await.unwrap();

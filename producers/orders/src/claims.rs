@@ -1,16 +1,22 @@
-//! The order's hash in Redis: claim, answer, release, view. One hash an order, changed only by the scripts here and by
-//! the status worker's. What a missing claim proves is for [`crate::proof`] to say.
+//! What stands in Redis for an order: claim, answer, release, view. Changed only by the scripts here and by the status
+//! worker's; asked for many orders at once. What a missing claim proves is for [`crate::proof`] to say.
 
 use crate::{
     proof::{Mark, Memory},
-    scripts::{Scripts, model::Outcome},
+    scripts::{AT_ONCE, Scripts, model::Outcome},
 };
 use chassis::crash::{self, CrashPoint};
-use ingress::redis_link::{Life, RedisAway, RedisLink, ScriptRuns};
+use ingress::{
+    coalesce::{Bounds, Coalescer, Unanswered},
+    redis_link::{Life, RedisAway, RedisLink, ScriptRuns},
+};
 use schemas::{
     ids::OrderId,
-    messages::{BodyHash, OrderState, OrderStatus},
-    view,
+    messages::{BodyHash, OrderState},
+    view::{
+        self,
+        packed::{self, ClaimId, ClaimState, Packed},
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +26,18 @@ const SINCE: &str = "since";
 const CLAIM_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a view is kept that a read found in Postgres.
 const VIEW_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Two tries of the link, and a turn in the queue.
+const BOUNDS: Bounds =
+    Bounds { batch: AT_ONCE, queue: 10_000, concurrent: 2, patience: Duration::from_secs(4) };
+
+/// Why an order was not claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unclaimed {
+    /// Redis is away.
+    Away,
+    /// More is asked of it than it does. The claim may be made yet.
+    Busy,
+}
 
 /// A claim's answer.
 #[derive(Debug, Clone)]
@@ -29,32 +47,36 @@ pub(crate) struct Claim {
     pub(crate) age: Duration,
     /// The connection it was made over.
     pub(crate) generation: u64,
-    id: String,
+    id: ClaimId,
 }
 
 /// What is to be claimed.
 #[derive(Debug, Clone)]
-pub(crate) struct ToClaim<'a> {
-    pub(crate) order: &'a OrderState,
+pub(crate) struct ToClaim {
+    pub(crate) order: OrderId,
+    pub(crate) hash: BodyHash,
+    /// The record, which is the view's version 0.
+    pub(crate) payload: Arc<[u8]>,
     pub(crate) proved: Option<Mark>,
-    pub(crate) lease: Duration,
+    /// This claim's own id. Claims of different orders may share one.
+    pub(crate) id: ClaimId,
 }
 
-/// A view as it stands in Redis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HeldView {
-    pub(crate) owner: String,
-    pub(crate) version: i64,
-    pub(crate) status: OrderStatus,
-    pub(crate) json: String,
+/// A claim whose record was acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct ToAnswer {
+    pub(crate) claim: Claim,
+    pub(crate) order: OrderId,
+    pub(crate) hash: BodyHash,
 }
 
-/// What a look into the hash found.
+/// What a look found.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
-    pub(crate) view: Option<HeldView>,
+    /// The view, where there is one that this release reads.
+    pub(crate) view: Option<OrderState>,
     /// Body hash of an order that was acknowledged.
-    pub(crate) answered: Option<String>,
+    pub(crate) answered: Option<BodyHash>,
     /// The memory it was read from; `None` where no mark of this server stands.
     pub(crate) memory: Option<Memory>,
 }
@@ -62,157 +84,243 @@ pub(crate) struct Held {
 /// The scripts and the link.
 #[derive(Clone)]
 pub(crate) struct Claims {
-    link: RedisLink,
-    scripts: Arc<Scripts>,
+    redis: Redis,
+    claims: Coalescer<ToClaim, Claim>,
+    answers: Coalescer<ToAnswer, bool>,
+    looks: Coalescer<OrderId, Held>,
+    watches: Coalescer<OrderId, Held>,
 }
 
-/// Mark, its age, outcome, what is left of another's lease.
-type Claimed = (String, i64, String, i64);
-
-type Looked = (
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-);
-
 impl Claims {
-    pub(crate) fn new(link: RedisLink) -> Self {
-        Self { link, scripts: Arc::new(Scripts::new()) }
+    /// `lease` is that of a claim, `gateway` who registers for wake-ups.
+    pub(crate) fn new(link: RedisLink, lease: Duration, gateway: &str) -> Self {
+        let redis = Redis { link, scripts: Arc::new(Scripts::new()), lease, gateway: gateway.into() };
+        let away = |error: RedisAway| error.to_string();
+        let (claims, answers, looks, watches) = (redis.clone(), redis.clone(), redis.clone(), redis.clone());
+        Self {
+            redis,
+            claims: Coalescer::start("claims", BOUNDS, move |wanted: Vec<ToClaim>| {
+                let redis = claims.clone();
+                async move { redis.claim(&wanted).await.map_err(away) }
+            }),
+            answers: Coalescer::start("answers", BOUNDS, move |claims: Vec<ToAnswer>| {
+                let redis = answers.clone();
+                async move { redis.answer(&claims).await.map_err(away) }
+            }),
+            looks: Coalescer::start("looks", BOUNDS, move |orders: Vec<OrderId>| {
+                let redis = looks.clone();
+                async move { redis.look(&orders).await.map_err(away) }
+            }),
+            watches: Coalescer::start("watches", BOUNDS, move |orders: Vec<OrderId>| {
+                let redis = watches.clone();
+                async move { redis.watch(&orders).await.map_err(away) }
+            }),
+        }
     }
 
-    /// Claims orders for their bodies, in one round trip; one answer each, in their order. Safe to run twice: a claim
-    /// knows its own id again.
-    pub(crate) async fn claim(&self, wanted: &[ToClaim<'_>]) -> Result<Vec<Claim>, RedisAway> {
-        let life = self.link.life()?;
-        // a server that evicts can lose a claim and keep the mark
-        if !life.keeps {
-            return Err(RedisAway);
-        }
-        let mut runs = ScriptRuns::new(&self.scripts.claim, wanted.len());
-        let mut ids = Vec::with_capacity(wanted.len());
-        for ToClaim { order, proved, lease } in wanted {
-            let json = view::public_json(order).map_err(|_| RedisAway)?;
-            let id = chassis::ids::random().as_simple().to_string();
-            runs.add(&[&view::key(order.order_id), SINCE])
-                .arg(&life.run_id)
-                .arg(&id)
-                .arg(proved.as_ref().map_or("", Mark::as_str))
-                .arg(&order.owner)
-                .arg(order.body_hash.to_string())
-                .arg(&id)
-                .arg(millis(*lease))
-                .arg(millis(CLAIM_TTL))
-                .arg(json);
-            ids.push(id);
-        }
-        crash::point(CrashPoint::ClaimBefore);
-        let answers: Vec<Claimed> = self.link.run_all(&life, &runs).await?;
-        crash::point(CrashPoint::ClaimAfter);
-        Ok(ids.into_iter().zip(answers).map(|(id, answer)| claim_of(id, &life, answer)).collect())
+    /// Claims orders for their bodies; one answer each, in their order. Safe to run twice: a claim knows its own id again.
+    pub(crate) async fn claim(&self, wanted: Vec<ToClaim>) -> Result<Vec<Claim>, Unclaimed> {
+        self.claims.ask_all(wanted).await.map_err(|error| match error {
+            Unanswered::Failed(..) => Unclaimed::Away,
+            Unanswered::Full(_) | Unanswered::Late(_) => Unclaimed::Busy,
+        })
     }
 
-    /// Stores that claimed records were acknowledged, in one round trip; one answer each. `false` when Redis has lost
-    /// its memory since the claim, is another server, or was away: then somebody else may have claimed or produced in
-    /// between, and only the row can tell.
-    pub(crate) async fn answer(
-        &self,
-        claims: &[(&Claim, OrderId, BodyHash)],
-    ) -> Result<Vec<bool>, RedisAway> {
-        let life = self.link.life()?;
-        if claims.iter().any(|(claim, ..)| claim.generation != life.generation) {
-            return Ok(vec![false; claims.len()]);
-        }
-        let mut runs = ScriptRuns::new(&self.scripts.answer, claims.len());
-        for (claim, order, hash) in claims {
-            runs.add(&[&view::key(*order), SINCE]).arg(claim.mark.as_str()).arg(hash.to_string());
-        }
-        crash::point(CrashPoint::AnswerBefore);
-        let held: Vec<i64> = self.link.run_all(&life, &runs).await?;
-        crash::point(CrashPoint::AnswerAfter);
-        Ok(held.into_iter().map(|held| held == 1).collect())
+    /// Stores that claimed records were acknowledged; one answer each. `false` when Redis has lost its memory since the
+    /// claim, is another server, or was away: then somebody else may have claimed or produced in between, and only the
+    /// row can tell.
+    pub(crate) async fn answer(&self, claims: Vec<ToAnswer>) -> Result<Vec<bool>, RedisAway> {
+        self.answers.ask_all(claims).await.map_err(|_| RedisAway)
+    }
+
+    /// Looks.
+    pub(crate) async fn look(&self, order: OrderId) -> Result<Held, RedisAway> {
+        self.looks.ask(order).await.map_err(|_| RedisAway)
+    }
+
+    /// Looks, and registers this gateway for the next change.
+    pub(crate) async fn watch(&self, order: OrderId) -> Result<Held, RedisAway> {
+        self.watches.ask(order).await.map_err(|_| RedisAway)
     }
 
     /// Gives a claim back whose record was never handed over. Best effort: otherwise it lapses.
     pub(crate) async fn release(&self, claim: &Claim, order: OrderId) {
-        let Ok(life) = self.link.life() else { return };
-        let mut script = self.scripts.release.key(view::key(order));
+        let Ok(life) = self.redis.link.life() else { return };
+        let mut script = self.redis.scripts.release.key(view::key(order));
         script.arg(&claim.id);
-        let _: Result<i64, RedisAway> = self.link.run(&life, &script).await;
+        let _: Result<i64, RedisAway> = self.redis.link.run(&life, &script).await;
     }
 
     /// Which connection a command would go over now.
     pub(crate) fn generation(&self) -> Result<u64, RedisAway> {
-        self.link.life().map(|life| life.generation)
+        self.redis.link.life().map(|life| life.generation)
     }
 
     /// Makes a new mark: records may have been produced without a claim, so no miss proves anything until the lanes have
     /// passed them. Returns the connection over which it was made.
     pub(crate) async fn renew(&self) -> Result<u64, RedisAway> {
-        let life = self.link.life()?;
-        let mut script = self.scripts.renew.key(SINCE);
+        let life = self.redis.link.life()?;
+        let mut script = self.redis.scripts.renew.key(SINCE);
         script.arg(&life.run_id).arg(chassis::ids::random().as_simple().to_string());
-        self.link.run(&life, &script).await.map(|_: i64| life.generation)
-    }
-
-    /// Looks, and registers `waiting` (a gateway) for the next change.
-    pub(crate) async fn look(&self, order: OrderId, waiting: Option<&str>) -> Result<Held, RedisAway> {
-        let life = self.link.life()?;
-        let mut script = self.scripts.look.key(view::key(order));
-        script.key(SINCE).arg(waiting.unwrap_or_default());
-        let looked: Looked = self.link.run(&life, &script).await?;
-        Ok(held(looked, &life))
+        self.redis.link.run(&life, &script).await.map(|_: i64| life.generation)
     }
 
     /// Writes what Postgres says, by version. A reader waits for it before it tells what it found: another gateway, whose
     /// proof stands, reads Redis alone, and must not tell less. Without Redis nothing is written.
-    pub(crate) fn write(&self, order: OrderState) -> impl Future<Output = ()> + Send + 'static {
-        let (link, scripts) = (self.link.clone(), self.scripts.clone());
+    pub(crate) fn write(&self, orders: Vec<OrderState>) -> impl Future<Output = ()> + Send + 'static {
+        let redis = self.redis.clone();
         async move {
-            let (Ok(life), Ok(json)) = (link.life(), view::public_json(&order)) else { return };
-            let mut script = scripts.write.key(view::key(order.order_id));
-            script
-                .arg(order.version)
-                .arg(&order.owner)
-                .arg(order.body_hash.to_string())
-                .arg(order.status.as_str())
-                .arg(json)
-                .arg(millis(VIEW_TTL))
-                .arg(order.order_id.to_string());
-            let _: Result<i64, RedisAway> = link.run(&life, &script).await;
+            // an order that does not encode would be no row of ours
+            let packed = |order: OrderState| Some((order.order_id, packed::written_of(order).ok()?));
+            let packed: Vec<_> = orders.into_iter().filter_map(packed).collect();
+            let Ok(life) = redis.link.life() else { return };
+            let mut runs = ScriptRuns::new(&redis.scripts.write, packed.len().div_ceil(AT_ONCE));
+            for some in packed.chunks(AT_ONCE) {
+                let run = runs.add(&keys(some.iter().map(|(order, _)| *order))).arg(millis(VIEW_TTL));
+                for (_, packed) in some {
+                    run.arg(packed);
+                }
+            }
+            let _: Result<Vec<Vec<u8>>, RedisAway> = redis.link.run_all(&life, &runs).await;
         }
     }
 }
 
-fn claim_of(id: String, life: &Life, (mark, age, outcome, left): Claimed) -> Claim {
-    let outcome = match outcome.as_str() {
-        "new" => Outcome::New,
-        "taken" => Outcome::Taken,
-        "flight" => Outcome::InFlight(from_millis(left)),
-        "same" => Outcome::Same,
-        "settled-other" => Outcome::SettledOther,
+/// Runs the scripts, for many orders in one round trip.
+#[derive(Clone)]
+struct Redis {
+    link: RedisLink,
+    scripts: Arc<Scripts>,
+    lease: Duration,
+    gateway: Arc<str>,
+}
+
+impl Redis {
+    async fn claim(&self, wanted: &[ToClaim]) -> Result<Vec<Claim>, RedisAway> {
+        let life = self.link.life()?;
+        // a server that evicts can lose a claim and keep the mark
+        if !life.keeps {
+            return Err(RedisAway);
+        }
+        let proved = wanted.iter().find_map(|one| one.proved.as_ref());
+        let mut runs = ScriptRuns::new(&self.scripts.claim, wanted.len().div_ceil(AT_ONCE));
+        for some in wanted.chunks(AT_ONCE) {
+            let run = runs
+                .add(&since_and(some.iter().map(|one| one.order)))
+                .arg(&life.run_id)
+                .arg(chassis::ids::random().as_simple().to_string())
+                .arg(proved.map_or("", Mark::as_str))
+                .arg(millis(self.lease))
+                .arg(millis(CLAIM_TTL));
+            for one in some {
+                let has_view = proved.is_some() && one.proved.as_ref() == proved;
+                let payload = has_view.then_some(&*one.payload);
+                run.arg(packed::claimed(one.hash, one.id, payload));
+            }
+        }
+        crash::point(CrashPoint::ClaimBefore);
+        let answers: Vec<Claimed> = self.link.run_all(&life, &runs).await?;
+        crash::point(CrashPoint::ClaimAfter);
+        let mut ids = wanted.iter().map(|one| one.id);
+        Ok(answers.into_iter().flat_map(|answer| claims_of(answer, &life, &mut ids)).collect())
+    }
+
+    async fn answer(&self, claims: &[ToAnswer]) -> Result<Vec<bool>, RedisAway> {
+        let life = self.link.life()?;
+        let mut runs = ScriptRuns::new(&self.scripts.answer, claims.len().div_ceil(AT_ONCE));
+        for some in claims.chunks(AT_ONCE) {
+            let run = runs.add(&since_and(some.iter().map(|one| one.order)));
+            for one in some {
+                // no mark where the claim went over another connection: then it does not hold
+                let is_ours = one.claim.generation == life.generation;
+                run.arg(if is_ours { one.claim.mark.as_str() } else { "" }).arg(&one.hash.0);
+            }
+        }
+        crash::point(CrashPoint::AnswerBefore);
+        let held: Vec<Vec<u8>> = self.link.run_all(&life, &runs).await?;
+        crash::point(CrashPoint::AnswerAfter);
+        Ok(held.into_iter().flatten().map(|held| held == 1).collect())
+    }
+
+    /// The mark is read with the rest: nothing comes between.
+    async fn look(&self, orders: &[OrderId]) -> Result<Vec<Held>, RedisAway> {
+        let life = self.link.life()?;
+        let mut found = Vec::with_capacity(orders.len());
+        for some in orders.chunks(AT_ONCE) {
+            let mut asked = redis::pipe();
+            asked.cmd("MGET").arg(since_and(some.iter().copied()));
+            let (looked,): (Looked,) = self.link.query(&life, &asked).await?;
+            found.extend(held(looked, &life));
+        }
+        Ok(found)
+    }
+
+    async fn watch(&self, orders: &[OrderId]) -> Result<Vec<Held>, RedisAway> {
+        let life = self.link.life()?;
+        let mut runs = ScriptRuns::new(&self.scripts.watch, orders.len().div_ceil(AT_ONCE));
+        for some in orders.chunks(AT_ONCE) {
+            runs.add(&since_and(some.iter().copied())).arg(&*self.gateway);
+        }
+        let looked: Vec<Looked> = self.link.run_all(&life, &runs).await?;
+        Ok(looked.into_iter().flat_map(|looked| held(looked, &life)).collect())
+    }
+}
+
+/// Mark, its age, outcomes, what is left of others' leases.
+type Claimed = (String, i64, Vec<u8>, Vec<i64>);
+
+/// Mark, and what stands for each order.
+type Looked = Vec<Option<Vec<u8>>>;
+
+fn keys(orders: impl Iterator<Item = OrderId>) -> Vec<String> {
+    orders.map(view::key).collect()
+}
+
+fn since_and(orders: impl Iterator<Item = OrderId>) -> Vec<String> {
+    std::iter::once(SINCE.to_owned()).chain(orders.map(view::key)).collect()
+}
+
+fn claims_of(
+    (mark, age, outcomes, left): Claimed,
+    life: &Life,
+    ids: &mut impl Iterator<Item = ClaimId>,
+) -> Vec<Claim> {
+    let (mark, age, generation) = (Mark::new(&mark), from_millis(age), life.generation);
+    let outcome = |outcome: u8, left: i64| match outcome {
+        0 => Outcome::New,
+        1 => Outcome::Taken,
+        2 => Outcome::Same,
+        3 => Outcome::SettledOther,
+        5 => Outcome::InFlight(from_millis(left)),
         _ => Outcome::Other,
     };
-    Claim { outcome, mark: Mark::new(&mark), age: from_millis(age), id, generation: life.generation }
+    let met = outcomes.into_iter().zip(left).zip(ids);
+    met.map(|((met, left), id)| Claim {
+        outcome: outcome(met, left),
+        mark: mark.clone(),
+        age,
+        generation,
+        id,
+    })
+    .collect()
 }
 
-fn held((owner, version, status, json, hash, claim, mark): Looked, life: &Life) -> Held {
-    let status = status.as_deref().and_then(OrderStatus::from_name);
-    let view = match (owner, version, status, json) {
-        (Some(owner), Some(version), Some(status), Some(json)) => {
-            Some(HeldView { owner, version, status, json })
+fn held(looked: Looked, life: &Life) -> Vec<Held> {
+    let mut looked = looked.into_iter();
+    let mark = looked.next().flatten().map(|text| Mark::new(&String::from_utf8_lossy(&text)));
+    let mark = mark.filter(|mark| life.keeps && mark.is_of(&life.run_id));
+    let memory = mark.map(|mark| Memory { mark, generation: life.generation });
+    let read = |bytes: Option<Vec<u8>>| {
+        let packed = bytes.as_deref().and_then(Packed::read);
+        let answered = packed.filter(|packed| packed.claim == ClaimState::Answered);
+        let view = packed.and_then(|packed| packed.view);
+        Held {
+            view: view.and_then(|(_, payload)| packed::order_of(payload).ok()),
+            answered: answered.and_then(|packed| packed.body_hash),
+            memory: memory.clone(),
         }
-        _ => None,
     };
-    let mark = mark.map(|text| Mark::new(&text)).filter(|mark| life.keeps && mark.is_of(&life.run_id));
-    Held {
-        view,
-        answered: hash.filter(|_| claim.as_deref() == Some(view::ANSWERED)),
-        memory: mark.map(|mark| Memory { mark, generation: life.generation }),
-    }
+    looked.map(read).collect()
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -228,13 +336,13 @@ mod tests {
     use super::*;
     use crate::read::tests::order;
     use ingress::redis_link::RedisConfig;
-    use testbed::Redis;
+    use schemas::{messages::OrderStatus, wire};
     use tokio_util::sync::CancellationToken;
 
     const LEASE: Duration = Duration::from_secs(10);
 
-    async fn start() -> (Redis, Claims, tokio_util::sync::DropGuard) {
-        let server = Redis::start().await;
+    async fn start() -> (testbed::Redis, Claims, tokio_util::sync::DropGuard) {
+        let server = testbed::Redis::start().await;
         let config = RedisConfig {
             url: chassis::settings::Secret::new(server.url()),
             response_timeout: Duration::from_secs(2),
@@ -243,52 +351,67 @@ mod tests {
         let stop = CancellationToken::new();
         let link = RedisLink::start(config, stop.clone()).unwrap();
         link.connects().wait_for(|generation| *generation > 0).await.unwrap();
-        (server, Claims::new(link), stop.drop_guard())
+        (server, Claims::new(link, LEASE, "gw1"), stop.drop_guard())
     }
 
     fn hashed(n: u8) -> OrderState {
         OrderState { version: 0, body_hash: BodyHash([n; 32]), ..order(1) }
     }
 
-    async fn claim(claims: &Claims, order: &OrderState, proved: Option<&Mark>, lease: Duration) -> Claim {
-        let claimed = claims.claim(&[ToClaim { order, proved: proved.cloned(), lease }]).await;
-        claimed.unwrap().remove(0)
+    fn to_claim(order: &OrderState, proved: Option<&Mark>) -> ToClaim {
+        let submit = crate::read::tests::submit(order.order_id.0.as_u128());
+        ToClaim {
+            order: order.order_id,
+            hash: order.body_hash,
+            payload: wire::encode(&submit).unwrap().into(),
+            proved: proved.cloned(),
+            id: chassis::ids::random().into_bytes(),
+        }
+    }
+
+    async fn claim(claims: &Claims, order: &OrderState, proved: Option<&Mark>) -> Claim {
+        claims.claim(vec![to_claim(order, proved)]).await.unwrap().remove(0)
     }
 
     async fn answer(claims: &Claims, claim: &Claim, order: &OrderState) -> bool {
-        claims.answer(&[(claim, order.order_id, order.body_hash)]).await.unwrap() == [true]
+        let answered = ToAnswer { claim: claim.clone(), order: order.order_id, hash: order.body_hash };
+        claims.answer(vec![answered]).await.unwrap() == [true]
+    }
+
+    /// The same server's claims with a lease of their own.
+    fn leasing(claims: &Claims, lease: Duration) -> Claims {
+        Claims::new(claims.redis.link.clone(), lease, "gw2")
     }
 
     #[tokio::test]
     async fn one_body_claims_and_its_repeats_find_it() {
         let (_server, claims, _stop) = start().await;
         let (first, other) = (hashed(1), hashed(2));
-        let mine = claim(&claims, &first, None, LEASE).await;
+        let mine = claim(&claims, &first, None).await;
         assert_eq!(mine.outcome, Outcome::New);
-        let repeat = claim(&claims, &first, None, LEASE).await;
+        let repeat = claim(&claims, &first, None).await;
         assert!(matches!(repeat.outcome, Outcome::InFlight(left) if left <= LEASE), "{repeat:?}");
         assert_eq!(repeat.mark, mine.mark);
-        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::Other);
+        assert_eq!(claim(&claims, &other, None).await.outcome, Outcome::Other);
         assert!(answer(&claims, &mine, &first).await);
-        assert_eq!(claim(&claims, &first, None, LEASE).await.outcome, Outcome::Same);
-        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::SettledOther);
+        assert_eq!(claim(&claims, &first, None).await.outcome, Outcome::Same);
+        assert_eq!(claim(&claims, &other, None).await.outcome, Outcome::SettledOther);
     }
 
     #[tokio::test]
     async fn the_first_view_is_written_only_under_a_proved_mark() {
         let (server, claims, _stop) = start().await;
         let first = hashed(1);
-        let unproved = claim(&claims, &first, None, Duration::ZERO).await;
-        assert_eq!(claims.look(first.order_id, None).await.unwrap().view, None);
-        let taken = claim(&claims, &first, Some(&unproved.mark), LEASE).await;
+        let unproved = claim(&leasing(&claims, Duration::ZERO), &first, None).await;
+        assert_eq!(claims.look(first.order_id).await.unwrap().view, None);
+        let taken = claim(&claims, &first, Some(&unproved.mark)).await;
         assert_eq!(taken.outcome, Outcome::Taken);
-        let held = claims.look(first.order_id, None).await.unwrap();
-        let view = held.view.unwrap();
-        assert_eq!((view.owner, view.version, view.status), (first.owner.clone(), 0, OrderStatus::Pending));
+        let held = claims.look(first.order_id).await.unwrap();
+        assert_eq!(held.view, Some(order(1)));
         assert_eq!(held.memory.unwrap().mark, unproved.mark);
         assert_eq!(held.answered, None);
         server.flush().await;
-        let held = claims.look(first.order_id, None).await.unwrap();
+        let held = claims.look(first.order_id).await.unwrap();
         assert!(held.view.is_none() && held.memory.is_none());
     }
 
@@ -296,33 +419,33 @@ mod tests {
     async fn a_new_claim_is_released_and_one_taken_over_only_lapses() {
         let (_server, claims, _stop) = start().await;
         let (first, other) = (hashed(1), hashed(2));
-        let mine = claim(&claims, &first, None, LEASE).await;
+        let mine = claim(&claims, &first, None).await;
         claims.release(&mine, first.order_id).await;
-        let others = claim(&claims, &other, None, Duration::ZERO).await;
+        let others = claim(&leasing(&claims, Duration::ZERO), &other, None).await;
         assert_eq!(others.outcome, Outcome::New);
         // the second owner of a lapsed claim never produced, but the first may have
-        let taken = claim(&claims, &other, None, LEASE).await;
+        let taken = claim(&claims, &other, None).await;
         assert_eq!(taken.outcome, Outcome::Taken);
         claims.release(&taken, first.order_id).await;
-        assert_eq!(claim(&claims, &first, None, LEASE).await.outcome, Outcome::Other);
-        assert_eq!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::Taken);
+        assert_eq!(claim(&claims, &first, None).await.outcome, Outcome::Other);
+        assert_eq!(claim(&claims, &other, None).await.outcome, Outcome::Taken);
         claims.release(&mine, first.order_id).await;
-        assert!(matches!(claim(&claims, &other, None, LEASE).await.outcome, Outcome::InFlight(_)));
+        assert!(matches!(claim(&claims, &other, None).await.outcome, Outcome::InFlight(_)));
     }
 
     #[tokio::test]
     async fn an_answer_after_a_flush_or_a_restart_does_not_hold() {
         let (mut server, claims, _stop) = start().await;
         let first = hashed(1);
-        let mine = claim(&claims, &first, None, LEASE).await;
+        let mine = claim(&claims, &first, None).await;
         server.flush().await;
         assert!(!answer(&claims, &mine, &first).await);
-        let again = claim(&claims, &first, None, LEASE).await;
+        let again = claim(&claims, &first, None).await;
         assert_ne!(again.mark, mine.mark);
         assert!(!answer(&claims, &mine, &first).await);
         claims.renew().await.unwrap();
         assert!(!answer(&claims, &again, &first).await);
-        let mut connects = claims.link.connects();
+        let mut connects = claims.redis.link.connects();
         server.restart().await;
         let reconnected = connects.wait_for(|generation| *generation > 1);
         tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
@@ -334,15 +457,15 @@ mod tests {
     async fn an_answer_over_a_new_connection_does_not_hold() {
         let (server, claims, _stop) = start().await;
         let first = hashed(1);
-        let mine = claim(&claims, &first, None, LEASE).await;
-        let mut connects = claims.link.connects();
+        let mine = claim(&claims, &first, None).await;
+        let mut connects = claims.redis.link.connects();
         let mut other =
             redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
         let _: i64 =
             redis::cmd("CLIENT").arg(&["KILL", "SKIPME", "yes"]).query_async(&mut other).await.unwrap();
         let reconnected = connects.wait_for(|generation| *generation > 1);
         tokio::time::timeout(Duration::from_secs(10), reconnected).await.unwrap().unwrap();
-        let again = claim(&claims, &first, None, LEASE).await;
+        let again = claim(&claims, &first, None).await;
         assert_eq!(again.mark, mine.mark, "it is the same memory");
         assert!(!answer(&claims, &mine, &first).await);
     }
@@ -351,26 +474,75 @@ mod tests {
     async fn a_view_goes_by_version_and_registers_who_waits() {
         let (_server, claims, _stop) = start().await;
         let newest = OrderState { version: 3, status: OrderStatus::Confirmed, ..order(1) };
-        claims.look(newest.order_id, Some("gw1")).await.unwrap();
-        claims.look(newest.order_id, Some("gw2")).await.unwrap();
-        claims.look(newest.order_id, Some("gw1")).await.unwrap();
-        claims.write(newest.clone()).await;
-        claims.write(OrderState { version: 2, status: OrderStatus::Reserved, ..newest.clone() }).await;
-        testbed::eventually("the newest view stands", async || {
-            let held = claims.look(newest.order_id, None).await.unwrap();
-            held.view.is_some_and(|view| view.version == 3)
-        })
-        .await;
-        let held = claims.look(newest.order_id, None).await.unwrap();
-        assert_eq!(held.answered, Some(newest.body_hash.to_string()));
-        let life = claims.link.life().unwrap();
+        let other = leasing(&claims, LEASE);
+        claims.watch(newest.order_id).await.unwrap();
+        other.watch(newest.order_id).await.unwrap();
+        claims.watch(newest.order_id).await.unwrap();
+        claims.write(vec![newest.clone()]).await;
+        claims.write(vec![OrderState { version: 2, status: OrderStatus::Reserved, ..newest.clone() }]).await;
+        let held = claims.look(newest.order_id).await.unwrap();
+        assert_eq!(held.view, Some(newest.clone()));
+        assert_eq!(held.answered, Some(newest.body_hash));
+        let life = claims.redis.link.life().unwrap();
         let key = view::key(newest.order_id);
-        let (waiters, left): (String, i64) = claims
+        let (packed, left): (Vec<u8>, i64) = claims
+            .redis
             .link
-            .query(&life, redis::pipe().cmd("HGET").arg(&key).arg(view::WAITERS).cmd("PTTL").arg(&key))
+            .query(&life, redis::pipe().cmd("GET").arg(&key).cmd("PTTL").arg(&key))
             .await
             .unwrap();
-        assert_eq!(waiters, "gw1,gw2");
+        assert_eq!(Packed::read(&packed).unwrap().waiters, b"gw1,gw2");
         assert!(left > 60_000);
+    }
+    #[tokio::test]
+    async fn who_waits_before_a_claim_is_told_after_it_and_after_its_release() {
+        let (_server, claims, _stop) = start().await;
+        let first = hashed(1);
+        let waiters = async || {
+            let life = claims.redis.link.life().unwrap();
+            let asked = redis::pipe().cmd("GET").arg(view::key(first.order_id)).to_owned();
+            let (packed,): (Vec<u8>,) = claims.redis.link.query(&life, &asked).await.unwrap();
+            Packed::read(&packed).unwrap().waiters.to_vec()
+        };
+        assert!(claims.watch(first.order_id).await.unwrap().view.is_none());
+        let mark = claim(&claims, &order(9), None).await.mark;
+        let mine = claim(&claims, &first, Some(&mark)).await;
+        assert_eq!((mine.outcome, waiters().await.as_slice()), (Outcome::New, b"gw1".as_slice()));
+        let held = leasing(&claims, LEASE).watch(first.order_id).await.unwrap();
+        assert_eq!(held.view.map(|view| view.version), Some(0));
+        claims.release(&mine, first.order_id).await;
+        assert_eq!(waiters().await, b"gw1,gw2");
+        assert!(claims.look(first.order_id).await.unwrap().view.is_none());
+        assert_eq!(claim(&claims, &hashed(2), Some(&mark)).await.outcome, Outcome::New);
+        assert_eq!(waiters().await, b"gw1,gw2");
+    }
+
+    #[tokio::test]
+    async fn many_orders_are_claimed_each_with_its_own_outcome() {
+        let (_server, claims, _stop) = start().await;
+        let orders: Vec<OrderState> = (0..250).map(order).collect();
+        let known = claim(&claims, &orders[170], None).await;
+        assert!(answer(&claims, &known, &orders[170]).await);
+        let wanted = orders.iter().map(|order| to_claim(order, Some(&known.mark))).collect();
+        let claimed = claims.claim(wanted).await.unwrap();
+        for (n, claim) in claimed.iter().enumerate() {
+            let expected = if n == 170 { Outcome::Same } else { Outcome::New };
+            assert_eq!(claim.outcome, expected, "{n}");
+        }
+        let answers = orders.iter().zip(&claimed).map(|(order, claim)| {
+            let hash = if order.order_id.0.as_u128() == 99 { BodyHash([0; 32]) } else { order.body_hash };
+            ToAnswer { claim: claim.clone(), order: order.order_id, hash }
+        });
+        let held = claims.answer(answers.collect()).await.unwrap();
+        assert_eq!(
+            held.iter().enumerate().filter(|(_, held)| !**held).map(|(n, _)| n).collect::<Vec<_>>(),
+            [99]
+        );
+        let looks = orders.iter().map(|order| claims.look(order.order_id));
+        let looked = futures_util::future::join_all(looks).await;
+        let views: Vec<_> =
+            looked.into_iter().map(|held| held.unwrap().view.map(|view| view.order_id)).collect();
+        let expected = orders.iter().enumerate().map(|(n, order)| (n != 170).then_some(order.order_id));
+        assert_eq!(views, expected.collect::<Vec<_>>(), "the first was claimed before anything was proved");
     }
 }

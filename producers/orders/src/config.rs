@@ -31,11 +31,13 @@ pub struct OrdersConfig {
     pub cancel_patience: Duration,
     /// How often the price book is refreshed.
     pub price_refresh: Duration,
+    /// Most orders that are being accepted at once; for more there is a 503 at once, before anything was done for them.
+    pub in_flight: usize,
 }
 
 impl OrdersConfig {
     /// Reads `DEPLOYMENT_NAMESPACE`, `ORDER_DEADLINE` (15m, at least 1s), `PAYMENT_PROVIDER` (sandbox),
-    /// `KAFKA_DELIVERY_TIMEOUT` (5s, the publisher's own setting) and `PRICE_REFRESH` (1s).
+    /// `KAFKA_DELIVERY_TIMEOUT` (5s, the publisher's own setting), `PRICE_REFRESH` (1s) and `ORDERS_IN_FLIGHT` (5000).
     ///
     /// # Errors
     /// [`SettingError`].
@@ -58,6 +60,7 @@ impl OrdersConfig {
             absence_patience: Duration::from_secs(2),
             cancel_patience: Duration::from_millis(300),
             price_refresh: environment.duration_or("PRICE_REFRESH", Duration::from_secs(1))?,
+            in_flight: environment.parse_or("ORDERS_IN_FLIGHT", "a number of orders", 5_000_usize)?.max(1),
         })
     }
 

@@ -2,7 +2,7 @@
 //! [`crate::accept`] takes it in.
 
 use crate::{
-    accept::{Accepted, Submitted, Verdict},
+    accept::{Accepted, Submitted, ToAccept, Verdict, busy},
     metrics,
     request::SubmitRequest,
     state::Orders,
@@ -16,8 +16,10 @@ use ingress::{
 use schemas::{
     ids::{self, OrderId},
     messages::SubmitOrder,
+    wire,
 };
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Separates keys of orders from those of other endpoints.
 const SCOPE: &str = "orders";
@@ -39,7 +41,12 @@ impl Orders {
     /// leave a claim half-way.
     pub(crate) async fn take_in(&self, caller: &Caller, asked: Vec<Asked>) -> Vec<Verdict> {
         let (orders, owner, count) = (self.clone(), caller.owner.clone(), asked.len());
-        let verdicts = match tokio::spawn(async move { orders.verdicts(&owner, &asked).await }).await {
+        let Some(permit) = self.permit(count) else { return vec![Err(busy()); count] };
+        let going = tokio::spawn(async move {
+            let _permit = permit;
+            orders.verdicts(&owner, &asked).await
+        });
+        let verdicts = match going.await {
             Ok(verdicts) => verdicts,
             Err(error) => vec![Err(Problem::internal("accepting orders", &error)); count],
         };
@@ -53,6 +60,12 @@ impl Orders {
             verdict?;
         }
         Ok(())
+    }
+
+    /// To take in so many orders. One call may be larger than all that may be under way.
+    fn permit(&self, orders: usize) -> Option<OwnedSemaphorePermit> {
+        let orders = u32::try_from(orders.min(self.shared.config.in_flight)).ok()?;
+        self.shared.in_flight.clone().try_acquire_many_owned(orders).ok()
     }
 
     async fn verdicts(&self, owner: &Arc<str>, asked: &[Asked]) -> Vec<Verdict> {
@@ -78,11 +91,11 @@ impl Orders {
         are_priced.into_iter().map(of).collect()
     }
 
-    fn priced(&self, owner: &Arc<str>, asked: &Asked) -> Result<SubmitOrder, Problem> {
+    fn priced(&self, owner: &Arc<str>, asked: &Asked) -> Result<ToAccept, Problem> {
         let Asked { order, request } = asked;
         let priced = self.shared.prices.price(&request.lines)?;
         let now = self.now();
-        Ok(SubmitOrder {
+        let submit = SubmitOrder {
             order_id: *order,
             owner: owner.to_string(),
             body_hash: request.hash(),
@@ -93,7 +106,10 @@ impl Orders {
             lines: priced.lines,
             shipping_address: request.shipping_address.clone(),
             payment_method: request.payment_method.clone(),
-        })
+        };
+        let payload =
+            wire::encode(&submit).map_err(|error| Problem::internal("encoding an order", &error))?;
+        Ok(ToAccept { submit, payload: payload.into() })
     }
 
     /// What is no longer sold may have been when this key was first used.

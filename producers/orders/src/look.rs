@@ -35,7 +35,7 @@ impl Orders {
     /// # Errors
     /// 404 only with proof; 503 when that cannot be had in time.
     pub(crate) async fn find(&self, order: OrderId, owner: &Arc<str>) -> Result<Seen, Problem> {
-        if let Some(seen) = self.look(order, owner, None).await? {
+        if let Some(seen) = self.look(order, owner, false).await? {
             return Ok(seen);
         }
         // nothing was seen; now it must be shown that nothing is there. Somebody else's order takes the same road
@@ -82,13 +82,12 @@ impl Orders {
     ) -> Result<Seen, Problem> {
         let deadline = Instant::now() + patience;
         let registration = self.shared.wakeups.register(order);
-        let gateway = self.shared.wakeups.gateway().to_owned();
         let mut last: Option<Seen> = None;
         loop {
             let mut woken = std::pin::pin!(registration.notify().notified());
             // registered, then looked: what changes from here on wakes us
             woken.as_mut().enable();
-            let seen = match (self.look(order, owner, Some(&gateway)).await?, last) {
+            let seen = match (self.look(order, owner, true).await?, last) {
                 (Some(seen), _) => seen,
                 // what was seen once is there, and nothing newer is known
                 (None, Some(seen)) => seen,
@@ -103,26 +102,19 @@ impl Orders {
         }
     }
 
-    /// What is seen at first sight. `None` proves nothing.
-    async fn look(
-        &self,
-        order: OrderId,
-        owner: &Arc<str>,
-        waiting: Option<&str>,
-    ) -> Result<Option<Seen>, Problem> {
-        let held = self.shared.claims.look(order, waiting).await.ok();
-        let memory = held.as_ref().and_then(|held| held.memory.clone());
-        let is_proved = memory.is_some_and(|memory| self.shared.watch.looked(&memory));
-        let hit = held.and_then(|held| held.view).filter(|view| *view.owner == **owner).map(|view| Seen {
-            version: view.version,
-            status: view.status,
-            json: view.json,
-        });
-        if let Some(hit) = &hit
-            && is_proved
-        {
+    /// What is seen at first sight; `waits` registers for the next change. `None` proves nothing.
+    async fn look(&self, order: OrderId, owner: &Arc<str>, waits: bool) -> Result<Option<Seen>, Problem> {
+        let claims = &self.shared.claims;
+        let held = if waits { claims.watch(order).await.ok() } else { claims.look(order).await.ok() };
+        let is_proved = held
+            .as_ref()
+            .and_then(|held| held.memory.as_ref())
+            .is_some_and(|memory| self.shared.watch.looked(memory));
+        let hit = held.and_then(|held| held.view).filter(|view| *view.owner == **owner);
+        let hit = hit.map(|view| Seen::of(&view)).transpose()?;
+        if is_proved && hit.is_some() {
             ::metrics::counter!(metrics::READS, "source" => "redis").increment(1);
-            return Ok(Some(hit.clone()));
+            return Ok(hit);
         }
         let found = self.found(order, Some(owner)).await?;
         ::metrics::counter!(metrics::READS, "source" => "postgres").increment(1);
@@ -138,7 +130,7 @@ impl Orders {
     ) -> Result<Option<Box<OrderState>>, Problem> {
         match self.lookup(order, owner.cloned()).await? {
             Found::Row(found) => {
-                self.shared.claims.write((*found).clone()).await;
+                self.shared.claims.write(vec![(*found).clone()]).await;
                 Ok(Some(found))
             }
             Found::Parked(found) => Ok(Some(found)),

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use ingress::page::Cursor;
 use schemas::{
     ids::{OrderId, ProductId},
-    messages::{BodyHash, OrderCommand, OrderState, OrderStatus, PricedLine, SubmitOrder, TimelineEntry},
+    messages::{BodyHash, OrderCommand, OrderState, OrderStatus, PricedLine, TimelineEntry},
     time::Timestamp,
     topics::{self, ORDERS_GROUP, Topic},
 };
@@ -35,28 +35,6 @@ pub(crate) enum Found {
     Unreadable,
     /// Nothing.
     Nothing,
-}
-
-/// The view's version 0: an order that was accepted, and of which nobody has heard more.
-pub(crate) fn pending(submit: SubmitOrder) -> OrderState {
-    OrderState {
-        order_id: submit.order_id,
-        owner: submit.owner,
-        body_hash: submit.body_hash,
-        version: 0,
-        status: OrderStatus::Pending,
-        reason: None,
-        currency: submit.currency,
-        total: submit.total,
-        refunded: 0,
-        lines: submit.lines,
-        shipping_address: submit.shipping_address,
-        payment_method: submit.payment_method,
-        accepted_at: submit.accepted_at,
-        deadline: submit.deadline,
-        updated_at: submit.accepted_at,
-        timeline: Vec::new(),
-    }
 }
 
 /// Looks for many orders at once, rows and parked records in one snapshot, so that a redrive in between hides nothing.
@@ -105,7 +83,7 @@ fn parked(record: &[u8], asked: &Wanted) -> Found {
         Ok(OrderCommand::SubmitOrder(submit))
             if asked.owner.as_deref().is_none_or(|owner| owner == submit.owner) =>
         {
-            Found::Parked(Box::new(pending(submit)))
+            Found::Parked(Box::new(OrderState::pending(submit)))
         }
         Ok(_) => Found::Nothing,
         Err(_) => Found::Unreadable,
@@ -255,7 +233,7 @@ pub(crate) async fn prices(
 pub(crate) mod tests {
     use super::*;
     use schemas::{
-        messages::{CancelOrder, Message},
+        messages::{CancelOrder, Message, SubmitOrder},
         money::Currency,
         wire,
     };
@@ -280,7 +258,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn order(n: u128) -> OrderState {
-        pending(submit(n))
+        OrderState::pending(submit(n))
     }
 
     /// Writes `order`'s row as the orders worker does.

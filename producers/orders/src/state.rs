@@ -23,6 +23,7 @@ use schemas::{
 };
 use sqlx::PgPool;
 use std::sync::{Arc, atomic::AtomicU64};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the endpoints stand on.
@@ -65,6 +66,8 @@ pub(crate) struct Shared {
     /// The connection to Redis over which the last mark was made: a newer one may have missed records of others.
     pub(crate) trusted: AtomicU64,
     pub(crate) renewing: tokio::sync::Mutex<()>,
+    /// One permit an order that is being accepted.
+    pub(crate) in_flight: Arc<Semaphore>,
 }
 
 impl Orders {
@@ -78,7 +81,8 @@ impl Orders {
         let prices = PriceBook::default();
         prices.follow(pool.clone(), config.price_refresh, stop);
         let lookups = lookups(log.clone(), pool.clone());
-        let claims = Claims::new(redis);
+        let claims = Claims::new(redis, config.lease, wakeups.gateway());
+        let in_flight = Arc::new(Semaphore::new(config.in_flight));
         let shared = Shared {
             config,
             log,
@@ -95,6 +99,7 @@ impl Orders {
             renewed: AtomicU64::new(0),
             trusted: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::new(()),
+            in_flight,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -122,9 +127,17 @@ impl Orders {
 
     /// What Postgres knows of an order, asked together with all others that are asked now.
     pub(crate) async fn lookup(&self, order: OrderId, owner: Option<Arc<str>>) -> Result<Found, Problem> {
-        let answer = self.shared.lookups.ask(Wanted { order, owner }).await;
-        answer.map_err(|_| Problem::unavailable("the orders cannot be read at the moment"))
+        self.shared.lookups.ask(Wanted { order, owner }).await.map_err(|_| unread())
     }
+
+    /// The same of many; one answer each, in their order.
+    pub(crate) async fn lookup_all(&self, wanted: Vec<Wanted>) -> Result<Vec<Found>, Problem> {
+        self.shared.lookups.ask_all(wanted).await.map_err(|_| unread())
+    }
+}
+
+fn unread() -> Problem {
+    Problem::unavailable("the orders cannot be read at the moment")
 }
 
 fn lookups(log: Log, pool: PgPool) -> Coalescer<Wanted, Found> {

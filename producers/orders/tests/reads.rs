@@ -67,11 +67,7 @@ async fn who_waits_is_told_at_once() {
     };
     // a publisher that starts once somebody waits
     let publish = async {
-        let key = schemas::view::key(id.parse().unwrap());
-        testbed::eventually("somebody waits", async || {
-            stage.redis.command(&format!("HEXISTS {key} w")).await == ":1"
-        })
-        .await;
+        testbed::eventually("somebody waits", async || stage.is_waited_for(&id).await).await;
         stage.publish(&stage.state(&id, 2, OrderStatus::Reserved)).await;
         stage.publish(&stage.state(&id, 3, OrderStatus::Confirmed)).await;
     };

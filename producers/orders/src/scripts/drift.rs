@@ -11,7 +11,32 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use redis::aio::MultiplexedConnection;
+use schemas::{
+    messages::BodyHash,
+    view::packed::{self, ClaimState, Packed},
+};
 use std::time::Duration;
+
+/// Redis has bytes where the model has texts.
+fn body(n: u8) -> (BodyHash, String) {
+    (BodyHash([n; 32]), format!("body{n}"))
+}
+
+fn claim_id(n: u8) -> (packed::ClaimId, String) {
+    ([n + 1; 16], format!("id{n}"))
+}
+
+/// The model's name of a claim's id; one given back has none.
+fn name_of(id: packed::ClaimId) -> String {
+    match id[0] {
+        0 => "-".to_owned(),
+        n => format!("id{}", n - 1),
+    }
+}
+
+fn name_of_body(hash: BodyHash) -> String {
+    format!("body{}", hash.0[0])
+}
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -70,56 +95,59 @@ impl Pair {
 
     async fn run(&mut self, op: &Op) {
         let key = |order: u8| format!("order:{order}");
-        let body = |n: u8| format!("body{n}");
         match op {
             Op::Claim { order, body: n, id, run, proved, leased } => {
-                let (key, hash, id, run) = (key(*order), body(*n), format!("id{id}"), format!("run{run}"));
+                let (key, run) = (key(*order), format!("run{run}"));
+                let ((hash, body_hash), (claim, id)) = (body(*n), claim_id(*id));
                 let proved = proved.and_then(|ago| self.mark(ago)).cloned();
                 let lease = Duration::from_secs(if *leased { 3_600 } else { 0 });
-                let mut script = self.scripts.claim.key(&key);
+                let mut script = self.scripts.claim.key("since");
                 let mark_id = format!("mark{}", self.now);
                 script
-                    .key("since")
+                    .key(&key)
                     .arg(&run)
                     .arg(&mark_id)
                     .arg(proved.as_ref().map_or("", |it| &it.0))
-                    .arg("me");
-                script.arg(&hash).arg(&id).arg(lease.as_millis() as u64).arg(3_600_000).arg("{}");
-                let (mark, _, outcome, _): (String, i64, String, i64) =
+                    .arg(lease.as_millis() as u64)
+                    .arg(3_600_000)
+                    .arg(packed::claimed(hash, claim, Some(b"view")));
+                let (mark, _, outcomes, _): (String, i64, Vec<u8>, Vec<i64>) =
                     script.invoke_async(&mut self.redis).await.unwrap();
                 let wanted = Wanted {
                     order: &key,
                     run_id: &run,
                     proved: proved.as_ref().map(|it| &it.1),
                     owner: "me",
-                    body_hash: &hash,
+                    body_hash: &body_hash,
                     id: &id,
                     mark_id: &mark_id,
                     lease,
                 };
                 let (model_mark, _, model) = self.model.claim(wanted, self.now);
                 let model = match model {
-                    Outcome::New => "new",
-                    Outcome::Taken => "taken",
-                    Outcome::InFlight(_) => "flight",
-                    Outcome::Same => "same",
-                    Outcome::SettledOther => "settled-other",
-                    Outcome::Other => "other",
+                    Outcome::New => 0,
+                    Outcome::Taken => 1,
+                    Outcome::Same => 2,
+                    Outcome::SettledOther => 3,
+                    Outcome::Other => 4,
+                    Outcome::InFlight(_) => 5,
                 };
-                assert_eq!(outcome, model);
+                assert_eq!(outcomes, [model]);
                 self.saw(Some(mark), Some(model_mark));
             }
             Op::Answer { order, body: n, mark } => {
                 let Some((real, model)) = self.mark(*mark).cloned() else { return };
-                let mut script = self.scripts.answer.key(key(*order));
-                script.key("since").arg(real).arg(body(*n));
-                let held: i64 = script.invoke_async(&mut self.redis).await.unwrap();
-                assert_eq!(held == 1, self.model.answer(&key(*order), &model, &body(*n)));
+                let (hash, body_hash) = body(*n);
+                let mut script = self.scripts.answer.key("since");
+                script.key(key(*order)).arg(real).arg(&hash.0);
+                let held: Vec<u8> = script.invoke_async(&mut self.redis).await.unwrap();
+                assert_eq!(held == [1], self.model.answer(&key(*order), &model, &body_hash));
             }
             Op::Release { order, id } => {
+                let (claim, id) = claim_id(*id);
                 let mut script = self.scripts.release.key(key(*order));
-                let done: i64 = script.arg(format!("id{id}")).invoke_async(&mut self.redis).await.unwrap();
-                assert_eq!(done == 1, self.model.release(&key(*order), &format!("id{id}")));
+                let done: i64 = script.arg(&claim).invoke_async(&mut self.redis).await.unwrap();
+                assert_eq!(done == 1, self.model.release(&key(*order), &id));
             }
             Op::Renew { run, id } => {
                 // a mark made in the same millisecond with the same random part would be the same mark
@@ -129,10 +157,11 @@ impl Pair {
                 self.model.renew(&run, &id, self.now);
             }
             Op::Write { order, body: n, version } => {
+                let (hash, body_hash) = body(*n);
                 let mut script = self.scripts.write.key(key(*order));
-                script.arg(*version).arg("me").arg(body(*n)).arg("PENDING").arg("{}").arg(3_600_000).arg("");
-                let done: i64 = script.invoke_async(&mut self.redis).await.unwrap();
-                assert_eq!(done == 1, self.model.write(&key(*order), *version, "me", &body(*n)));
+                script.arg(3_600_000).arg(packed::written(hash, *version, b"view"));
+                let done: Vec<u8> = script.invoke_async(&mut self.redis).await.unwrap();
+                assert_eq!(done == [1], self.model.write(&key(*order), *version, "me", &body_hash));
             }
             Op::Flush => {
                 let _: () = redis::cmd("FLUSHALL").query_async(&mut self.redis).await.unwrap();
@@ -144,19 +173,10 @@ impl Pair {
 
     /// What both hold now.
     async fn look(&mut self, order: u8) {
-        type Looked = (
-            Option<String>,
-            Option<i64>,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-        );
         let key = format!("order:{order}");
-        let mut script = self.scripts.look.key(&key);
-        let (owner, version, _, _, body_hash, claim, mark): Looked =
-            script.key("since").arg("").invoke_async(&mut self.redis).await.unwrap();
+        let mut asked = redis::cmd("MGET");
+        let (mark, held): (Option<String>, Option<Vec<u8>>) =
+            asked.arg("since").arg(&key).query_async(&mut self.redis).await.unwrap();
         let (mut fields, model_mark) = self.model.look(&key);
         self.saw(mark, model_mark);
         // times are each side's own: what counts is whether a lease was given back
@@ -164,16 +184,24 @@ impl Pair {
         if let Some(Held::InFlight { until, .. }) = &mut fields.claim {
             *until = lapsed(*until);
         }
-        let claim = claim.map(|text| match text.as_str() {
-            "a" => Held::Answered,
-            flight => {
-                let mut words = flight.split(' ');
-                let until = words.next().unwrap()[1..].parse().unwrap();
-                let (id, kind) = (words.next().unwrap().to_owned(), words.next().unwrap());
-                Held::InFlight { until: lapsed(until), id, is_new: kind == "new" }
+        let packed = held.as_deref().map(|held| Packed::read(held).unwrap());
+        let claim = packed.and_then(|packed| match packed.claim {
+            ClaimState::Nothing => None,
+            ClaimState::Answered => Some(Held::Answered),
+            ClaimState::InFlight { until, id, is_new } => {
+                Some(Held::InFlight { until: lapsed(until), id: name_of(id), is_new })
             }
         });
-        assert_eq!(Fields { owner, body_hash, claim, version }, fields);
+        let view = packed.and_then(|packed| packed.view);
+        assert!(view.is_none_or(|(_, payload)| payload == b"view"), "{view:?}");
+        let found = Fields {
+            // who may see it stands in the view
+            owner: view.map(|_| "me".to_owned()),
+            body_hash: packed.and_then(|packed| packed.body_hash).map(name_of_body),
+            claim,
+            version: view.map(|(version, _)| version),
+        };
+        assert_eq!(found, fields);
     }
 }
 

@@ -26,7 +26,10 @@ use schemas::{
     money::{Currency, Money},
     time::Timestamp,
     topics::Topic,
-    view,
+    view::{
+        self,
+        packed::{self, Packed},
+    },
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool, types::Json};
@@ -313,26 +316,29 @@ impl Stage {
     /// Writes an order's view as the status worker does.
     pub async fn publish(&self, order: &OrderState) {
         let life = self.link.life().unwrap();
-        let script = redis::Script::new(view::WRITE_VIEW);
+        let script = redis::Script::new(packed::WRITE);
         let mut write = script.key(view::key(order.order_id));
-        write
-            .arg(order.version)
-            .arg(&order.owner)
-            .arg(order.body_hash.to_string())
-            .arg(order.status.as_str())
-            .arg(view::public_json(order).unwrap())
-            .arg(600_000)
-            .arg(order.order_id.to_string());
-        let _: i64 = self.link.run(&life, &write).await.unwrap();
+        write.arg(600_000).arg(packed::written_of(order.clone()).unwrap());
+        let _: Vec<u8> = self.link.run(&life, &write).await.unwrap();
     }
 
     /// The version of an order's view.
     pub async fn version_in_redis(&self, order_id: &str) -> i64 {
+        let held = self.held(order_id).await;
+        Packed::read(&held).unwrap().view.unwrap().0
+    }
+
+    /// Whether somebody waits for the order.
+    pub async fn is_waited_for(&self, order_id: &str) -> bool {
+        let held = self.held(order_id).await;
+        Packed::read(&held).is_some_and(|packed| !packed.waiters.is_empty())
+    }
+
+    async fn held(&self, order_id: &str) -> Vec<u8> {
         let life = self.link.life().unwrap();
         let key = view::key(schemas::ids::OrderId(order_id.parse().unwrap()));
-        let (version,): (i64,) =
-            self.link.query(&life, redis::pipe().cmd("HGET").arg(key).arg(view::VERSION)).await.unwrap();
-        version
+        let (held,): (Vec<u8>,) = self.link.query(&life, redis::pipe().cmd("GET").arg(key)).await.unwrap();
+        held
     }
 
     /// The order that a command on the log asked for, in `status` at `version`.

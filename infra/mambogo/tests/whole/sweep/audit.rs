@@ -4,7 +4,10 @@ use super::{history::History, requests::Wire};
 use crate::system::System;
 use auditor::{AuditConfig, Auditor, Scope};
 use chassis::settings::Secret;
-use schemas::{ids::OrderId, view};
+use schemas::{
+    ids::OrderId,
+    view::{self, packed::Packed},
+};
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -125,10 +128,11 @@ impl Audit {
             .unwrap();
         let mut asked = redis::pipe();
         for (id, _) in &rows {
-            asked.cmd("HGET").arg(view::key(id.parse::<OrderId>().unwrap())).arg(view::VERSION);
+            asked.cmd("GET").arg(view::key(id.parse::<OrderId>().unwrap()));
         }
         let mut redis = self.redis.get_multiplexed_async_connection().await.unwrap();
-        let held: Vec<Option<i64>> = asked.query_async(&mut redis).await.unwrap();
+        let held: Vec<Vec<u8>> = asked.query_async(&mut redis).await.unwrap();
+        let held = held.iter().map(|held| Packed::read(held)?.view.map(|(version, _)| version));
         let pairs = rows.into_iter().zip(held).filter(|((_, version), held)| *held != Some(*version));
         pairs
             .map(|((id, version), held)| format!("the view of order {id} is {held:?}, its row {version}"))
