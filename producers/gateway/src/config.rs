@@ -4,6 +4,7 @@ use cart_api::CartConfig;
 use chassis::settings::{Environment, SettingError};
 use ingress::{
     auth::AuthConfig, config::PoolConfig, limit::LimitConfig, redis_link::RedisConfig, serve::ServeLimits,
+    shed::ShedConfig,
 };
 use inventory_api::InventoryConfig;
 use orders_api::OrdersConfig;
@@ -21,6 +22,8 @@ pub struct GatewayConfig {
     pub auth: AuthConfig,
     /// How much one caller may ask, if that is limited.
     pub limits: Option<LimitConfig>,
+    /// What is too much, if anything is refused for it.
+    pub shedding: Option<ShedConfig>,
     /// The edge's pool.
     pub pool: PoolConfig,
     /// Redis.
@@ -48,6 +51,7 @@ impl GatewayConfig {
             serve: ingress::config::serve(environment)?,
             auth: ingress::config::auth(environment)?,
             limits: ingress::config::limits(environment)?,
+            shedding: ingress::config::shedding(environment)?,
             pool: ingress::config::pool(environment)?,
             redis: ingress::config::redis(environment)?,
             orders: OrdersConfig::from_environment(environment)?,

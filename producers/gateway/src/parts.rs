@@ -16,6 +16,7 @@ use ingress::{
     limit::Limiter,
     log::Log,
     redis_link::RedisLink,
+    shed::Shedder,
     surface::{Declared, Surface},
     wakeups::Wakeups,
 };
@@ -89,7 +90,11 @@ pub(crate) fn start(
     let verifier = Verifier::start(&config.auth, stop.clone())?;
 
     let limiter = config.limits.map(|limits| Limiter::start(limits, redis.clone()));
-    let guard = Guard::new(verifier).with_limits(limiter);
+    let shedder = config.shedding.map(|shedding| Shedder::new(shedding, log.clone()));
+    if let Some(shedder) = shedder.clone() {
+        tokio::spawn(stop.clone().run_until_cancelled_owned(shedder.watch()));
+    }
+    let guard = Guard::new(verifier).with_limits(limiter).with_shedding(shedder);
 
     let orders = OrdersParts {
         config: config.orders,

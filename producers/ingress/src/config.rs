@@ -5,6 +5,7 @@ use crate::{
     limit::{LimitConfig, Rate, Trusted},
     redis_link::RedisConfig,
     serve::ServeLimits,
+    shed::ShedConfig,
 };
 use chassis::{
     postgres::{self, PoolLimits, SessionLimits},
@@ -124,6 +125,23 @@ pub fn limits(environment: &Environment) -> Result<Option<LimitConfig>, SettingE
         )?,
     };
     Ok(is_on(environment, "RATE_LIMITS", true)?.then_some(config))
+}
+
+/// Reads `SHED` (on), `SHED_IN_FLIGHT` (4000-8000), `SHED_QUEUED` (25000-45000), `SHED_BEHIND` (200000-1000000) and
+/// `SHED_LOOK` (2s). `None` for off.
+///
+/// # Errors
+/// [`SettingError`].
+pub fn shedding(environment: &Environment) -> Result<Option<ShedConfig>, SettingError> {
+    let expected = "a ramp such as 4000-8000: where refusing begins, and where it is complete";
+    let default = ShedConfig::default();
+    let config = ShedConfig {
+        in_flight: environment.parse_or("SHED_IN_FLIGHT", expected, default.in_flight)?,
+        queued: environment.parse_or("SHED_QUEUED", expected, default.queued)?,
+        behind: environment.parse_or("SHED_BEHIND", expected, default.behind)?,
+        look: environment.duration_or("SHED_LOOK", default.look)?,
+    };
+    Ok(is_on(environment, "SHED", true)?.then_some(config))
 }
 
 fn is_on(environment: &Environment, key: &'static str, default: bool) -> Result<bool, SettingError> {

@@ -5,6 +5,7 @@ use crate::{
     auth::{Caller, Verifier},
     limit::{Counted, EXEMPT, Limiter, Peer, Policy, Whose},
     problem::{Kind, Problem},
+    shed::Shedder,
     surface::{Access, Declared, Rules, rule_for},
 };
 use axum::{
@@ -19,19 +20,26 @@ use axum::{
 pub struct Guard {
     verifier: Verifier,
     limiter: Option<Limiter>,
+    shedder: Option<Shedder>,
 }
 
 impl Guard {
     /// By the tokens that `verifier` believes.
     #[must_use]
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier, limiter: None }
+        Self { verifier, limiter: None, shedder: None }
     }
 
     /// The same, counting calls.
     #[must_use]
     pub fn with_limits(self, limiter: Option<Limiter>) -> Self {
         Self { limiter, ..self }
+    }
+
+    /// The same, refusing what is too much.
+    #[must_use]
+    pub fn with_shedding(self, shedder: Option<Shedder>) -> Self {
+        Self { shedder, ..self }
     }
 
     pub(crate) fn over(self, rules: Rules) -> Guarded {
@@ -56,6 +64,12 @@ enum Asked<'a> {
 
 pub(crate) async fn admit(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
     let asked = guarded.asked(&request);
+    // first of all, for a refusal must cost less than what it refuses
+    let place = guarded.guard.shedder.as_ref().map(|shedder| shedder.enter(asked.route())).transpose();
+    let _place = match place {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
     let caller = match asked {
         Asked::Route(route) => guarded.guard.identify(route.access, request.headers()).await,
         // nothing is there to have rights to
@@ -70,6 +84,12 @@ pub(crate) async fn admit(State(guarded): State<Guarded>, request: Request, next
         counted.tell(response.headers_mut());
     }
     response
+}
+
+impl<'a> Asked<'a> {
+    fn route(self) -> Option<&'a Declared> {
+        if let Self::Route(route) = self { Some(route) } else { None }
+    }
 }
 
 /// What the handler says, where the rule lets the caller pass.

@@ -17,8 +17,10 @@ pub mod layers;
 pub mod limit;
 pub mod request_id;
 pub mod serve;
+pub mod shed;
 pub mod surface;
 
+pub mod background;
 pub mod coalesce;
 pub mod log;
 pub mod redis_link;

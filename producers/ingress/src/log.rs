@@ -120,6 +120,11 @@ pub trait CommandLog: Send + Sync + 'static {
     /// # Errors
     /// [`LogAway`].
     async fn check(&self) -> Result<(), LogAway>;
+
+    /// Records that were handed over and are not acknowledged yet.
+    fn queued(&self) -> usize {
+        0
+    }
 }
 
 /// A shared log.
@@ -155,6 +160,10 @@ impl CommandLog for Publisher {
 
     async fn check(&self) -> Result<(), LogAway> {
         self.ask_partitions(Topic::OrderCommands, ASK_TIMEOUT).await.map(drop).map_err(away)
+    }
+
+    fn queued(&self) -> usize {
+        Self::queued(self)
     }
 }
 

@@ -24,6 +24,16 @@ pub const TOKEN_KEYS_FAILED: &str = "mambogo_edge_token_key_fetches_failed_total
 pub const RATE_LIMIT_REFUSED: &str = "mambogo_edge_rate_limit_refused_total";
 /// Counter: calls counted by this process alone, because Redis did not answer.
 pub const RATE_LIMIT_LOCAL: &str = "mambogo_edge_rate_limit_local_total";
+/// Gauge: requests under way.
+pub const IN_FLIGHT: &str = "mambogo_http_requests_in_flight";
+/// Counter: requests refused because there is too much to do, by `because` (`in_flight`, `queued`, `behind`).
+pub const SHED: &str = "mambogo_edge_shed_total";
+/// Gauge: records that the worker furthest behind has not taken.
+pub const SHED_BEHIND: &str = "mambogo_edge_workers_behind_records";
+/// Gauge: tasks that wait to be done outside the requests, by `queue`.
+pub const BACKGROUND_WAITING: &str = "mambogo_edge_background_tasks";
+/// Counter: tasks done by whoever brought them, because their `queue` was full.
+pub const BACKGROUND_BY_CALLER: &str = "mambogo_edge_background_by_caller_total";
 
 /// Sets a gauge without labels.
 pub(crate) fn gauge(name: &'static str, value: f64) {
@@ -48,6 +58,11 @@ mod tests {
                 super::TOKEN_KEYS_FAILED,
                 super::RATE_LIMIT_REFUSED,
                 super::RATE_LIMIT_LOCAL,
+                super::IN_FLIGHT,
+                super::SHED,
+                super::SHED_BEHIND,
+                super::BACKGROUND_WAITING,
+                super::BACKGROUND_BY_CALLER,
             ],
             [
                 "mambogo_http_requests_total",
@@ -62,6 +77,11 @@ mod tests {
                 "mambogo_edge_token_key_fetches_failed_total",
                 "mambogo_edge_rate_limit_refused_total",
                 "mambogo_edge_rate_limit_local_total",
+                "mambogo_http_requests_in_flight",
+                "mambogo_edge_shed_total",
+                "mambogo_edge_workers_behind_records",
+                "mambogo_edge_background_tasks",
+                "mambogo_edge_background_by_caller_total",
             ]
         );
     }
