@@ -1,4 +1,4 @@
-//! What a packed outbox row holds: the records one lane says in one batch, in order.
+//! What a packed outbox row holds: records that one lane says in one batch, in order.
 //!
 //! Written by the workers, read by the relay. The relay adds the lane and the floor when it sends.
 
@@ -44,20 +44,23 @@ pub enum PackError {
 #[must_use]
 pub fn pack(records: &[OutboxRecord]) -> Vec<u8> {
     let mut out = Vec::with_capacity(records.iter().map(|r| r.payload.len() + 160).sum());
-    for record in records {
-        out.push(record.topic.code());
-        out.extend_from_slice(&record.partition.to_be_bytes());
-        out.extend_from_slice(&record.n.to_be_bytes());
-        put(&mut out, &record.envelope.to_bytes());
-        put(&mut out, &record.key);
-        put(&mut out, &record.payload);
-        out.push(u8::try_from(record.headers.len()).unwrap_or(u8::MAX));
-        for (name, value) in record.headers.iter().take(usize::from(u8::MAX)) {
-            put(&mut out, name.as_bytes());
-            put(&mut out, value);
-        }
-    }
+    records.iter().for_each(|record| append(&mut out, record));
     out
+}
+
+/// Packs one more record into a row's bytes.
+pub fn append(out: &mut Vec<u8>, record: &OutboxRecord) {
+    out.push(record.topic.code());
+    out.extend_from_slice(&record.partition.to_be_bytes());
+    out.extend_from_slice(&record.n.to_be_bytes());
+    put(out, &record.envelope.to_bytes());
+    put(out, &record.key);
+    put(out, &record.payload);
+    out.push(u8::try_from(record.headers.len()).unwrap_or(u8::MAX));
+    for (name, value) in record.headers.iter().take(usize::from(u8::MAX)) {
+        put(out, name.as_bytes());
+        put(out, value);
+    }
 }
 
 /// Reads a row's records, in order.

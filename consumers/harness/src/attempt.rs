@@ -18,7 +18,7 @@ use schemas::{time::Timestamp, topics::Topic};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// A batch's place in the world, as its owner knows it before the attempt.
@@ -56,7 +56,7 @@ pub(crate) struct Committed<T> {
     pub(crate) due: usize,
     pub(crate) tally: Option<T>,
     /// Records that belong to the next batch.
-    pub(crate) later: Vec<Record>,
+    pub(crate) later: Vec<Arc<Record>>,
 }
 
 /// Records that needed no decision.
@@ -127,7 +127,7 @@ impl<S: Service> Attempt<'_, S> {
     pub(crate) async fn run(
         &self,
         connection: &mut PgConnection,
-        mut records: Vec<Record>,
+        mut records: Vec<Arc<Record>>,
     ) -> Result<Committed<S::Tally>, Trouble> {
         let later = redrive::cut(&mut records);
         let opened = self.open(connection, &records).await?;
@@ -142,7 +142,7 @@ impl<S: Service> Attempt<'_, S> {
     async fn run_opened(
         &self,
         connection: &mut PgConnection,
-        records: Vec<Record>,
+        records: Vec<Arc<Record>>,
         opened: Option<Opened>,
     ) -> Result<Committed<S::Tally>, Trouble> {
         let taken_in = take_in(self.service, self.lanes, self.due, records, self.poison, opened);
@@ -257,7 +257,9 @@ impl<S: Service> Attempt<'_, S> {
             tally = Some(self.service.save_in_tx(tx, &context, rows).await?);
         }
         let dlq = Topic::dlq_of(self.service.group());
-        let rows = seal::pack(out.said(), &judgement.rejected, &mut lanes, self.partitions, dlq, context.now);
+        let said = out.said().len();
+        let rows =
+            seal::pack(out.into_said(), &judgement.rejected, &mut lanes, self.partitions, dlq, context.now);
         if !rows.is_empty() {
             self.set.say_in_tx(tx, rows).await?;
         }
@@ -269,7 +271,6 @@ impl<S: Service> Attempt<'_, S> {
             self.set.conclude_in_tx(tx, concluded).await?;
         }
         self.set.move_in_tx(tx, &lanes.values().collect::<Vec<_>>()).await?;
-        let said = out.said().len();
         Ok(Committed { lanes, seeks, passed, judgement, said, due, tally, later: Vec::new() })
     }
 
@@ -295,7 +296,7 @@ pub fn take_in<S: Service>(
     service: &S,
     held: &BTreeMap<i32, Lane>,
     due: bool,
-    records: Vec<Record>,
+    records: Vec<Arc<Record>>,
     poison: &HashMap<Place, Rejection>,
     opened: Option<Opened>,
 ) -> TakenIn<S::Command> {

@@ -87,6 +87,8 @@ pub(crate) enum Command {
 const CLAIM_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the thread waits for room in the inbox before it pauses the partitions.
 const ROOM_PATIENCE: Duration = Duration::from_millis(200);
+/// Most records that are read before their owner is told and commands are obeyed.
+const TOGETHER: usize = 500;
 const POLL: Duration = Duration::from_millis(50);
 const POLL_PAUSED: Duration = Duration::from_millis(10);
 /// Longest time for leaving the group.
@@ -285,7 +287,7 @@ impl Polling {
         self.claims().tell(event);
     }
 
-    /// Reads one record, or serves the group for a moment.
+    /// Reads the records that are there, or serves the group for a moment.
     fn turn(&mut self) {
         let has_room =
             self.claims().inbox.wait_for_room(if self.paused { Duration::ZERO } else { ROOM_PATIENCE });
@@ -294,14 +296,32 @@ impl Polling {
             // nothing, or an event was served: not the end of anything
             None => self.look_for_brokers(),
             Some(Ok(message)) => {
-                let record = read(&message, self.claims().set.topic);
-                self.claims().inbox.push(record);
+                let mut has_room = self.take(&message);
+                drop(message);
+                // what was fetched with it
+                for _ in 1..TOGETHER {
+                    if !has_room {
+                        break;
+                    }
+                    match self.consumer.poll(Duration::ZERO) {
+                        None => break,
+                        Some(Ok(message)) => has_room = self.take(&message),
+                        Some(Err(error)) => self.fail(&error),
+                    }
+                }
+                self.claims().inbox.announce();
                 if self.brokers_down.take().is_some() {
                     self.tell(Event::Brokers(Ok(())));
                 }
             }
             Some(Err(error)) => self.fail(&error),
         }
+    }
+
+    /// Says whether there is room for another.
+    fn take(&self, message: &BorrowedMessage<'_>) -> bool {
+        let claims = self.claims();
+        claims.inbox.push(read(message, claims.set.topic))
     }
 
     fn fail(&mut self, error: &KafkaError) {

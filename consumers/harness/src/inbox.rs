@@ -3,7 +3,7 @@
 use crate::record::Record;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    partitions: BTreeMap<i32, VecDeque<Record>>,
+    partitions: BTreeMap<i32, VecDeque<Arc<Record>>>,
     records: usize,
     bytes: usize,
 }
@@ -39,13 +39,18 @@ impl Inbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a record. The polling thread asks [`Inbox::wait_for_room`] before it reads the next.
-    pub(crate) fn push(&self, record: Record) {
+    /// Adds a record, unannounced, and says whether there is room for another. The polling thread asks
+    /// [`Inbox::wait_for_room`] before it reads the first.
+    pub(crate) fn push(&self, record: Record) -> bool {
         let mut waiting = self.lock();
         waiting.records += 1;
         waiting.bytes += record.size();
-        waiting.partitions.entry(record.partition).or_default().push_back(record);
-        drop(waiting);
+        waiting.partitions.entry(record.partition).or_default().push_back(Arc::new(record));
+        !waiting.exceeds(self.bound)
+    }
+
+    /// Wakes the owner: what came together is one batch, and one wake-up.
+    pub(crate) fn announce(&self) {
         self.arrived.notify_one();
     }
 
@@ -64,7 +69,7 @@ impl Inbox {
 
     /// Takes a batch from the partitions that `wanted` names: each strictly in offset order, among their heads the
     /// lowest timestamp first.
-    pub(crate) fn take(&self, bound: Bound, wanted: impl Fn(i32) -> bool) -> Vec<Record> {
+    pub(crate) fn take(&self, bound: Bound, wanted: impl Fn(i32) -> bool) -> Vec<Arc<Record>> {
         let mut waiting = self.lock();
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -90,7 +95,7 @@ impl Inbox {
     }
 
     /// Puts a batch back where it came from, before all that arrived since.
-    pub(crate) fn put_back(&self, batch: Vec<Record>) {
+    pub(crate) fn put_back(&self, batch: Vec<Arc<Record>>) {
         let mut waiting = self.lock();
         for record in batch.into_iter().rev() {
             waiting.records += 1;
@@ -106,7 +111,7 @@ impl Inbox {
         let mut waiting = self.lock();
         if let Some(queue) = waiting.partitions.remove(&partition) {
             waiting.records -= queue.len();
-            waiting.bytes -= queue.iter().map(Record::size).sum::<usize>();
+            waiting.bytes -= queue.iter().map(|record| record.size()).sum::<usize>();
         }
         drop(waiting);
         self.room.notify_all();
@@ -143,7 +148,7 @@ mod tests {
         }
     }
 
-    fn taken(batch: &[Record]) -> Vec<(i32, i64)> {
+    fn taken(batch: &[Arc<Record>]) -> Vec<(i32, i64)> {
         batch.iter().map(|record| (record.partition, record.offset)).collect()
     }
 

@@ -17,6 +17,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 /// A record's place: partition and offset.
@@ -52,7 +53,7 @@ pub struct Batch<C> {
 }
 
 struct Entry {
-    record: Record,
+    record: Arc<Record>,
     reading: Reading,
     /// It was parked before, and runs again.
     is_parked: bool,
@@ -75,7 +76,7 @@ enum Reading {
 #[derive(Default)]
 pub struct Judgement {
     /// Records to set aside, and why. One that parks nothing is only dead-lettered.
-    pub rejected: Vec<(Record, Rejection)>,
+    pub rejected: Vec<(Arc<Record>, Rejection)>,
     /// Records that changed something.
     pub executed: u64,
     /// Records that had been applied before.
@@ -96,7 +97,7 @@ pub struct Panicked {
 impl<C> Batch<C> {
     /// Its records, in merged order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.entries.iter().map(|entry| &entry.record)
+        self.entries.iter().map(|entry| &*entry.record)
     }
 
     /// Whether there is nothing to decide.

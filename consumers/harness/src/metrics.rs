@@ -9,6 +9,9 @@ pub const REJECTED: &str = "mambogo_worker_rejected_records_total";
 pub const BATCH: &str = "mambogo_worker_batch_records";
 /// Time of a batch from its first statement to its commit.
 pub const BATCH_SECONDS: &str = "mambogo_worker_batch_seconds";
+/// From the log's timestamp of a record (when its sender handed it over) to the begin of its batch: produce, broker,
+/// fetch, and the wait for the batch before. One record in 64.
+pub const LOG_WAIT: &str = "mambogo_worker_log_wait_seconds";
 /// Records said through the outbox.
 pub const SAID: &str = "mambogo_worker_said_records_total";
 /// Batches that did not commit; label `fate`: bisect, again, pause, fenced, poison, answer_lost, halt.
@@ -38,6 +41,7 @@ mod tests {
                 REJECTED,
                 BATCH,
                 BATCH_SECONDS,
+                LOG_WAIT,
                 SAID,
                 FAILURES,
                 LANES,
@@ -52,6 +56,7 @@ mod tests {
                 "mambogo_worker_rejected_records_total",
                 "mambogo_worker_batch_records",
                 "mambogo_worker_batch_seconds",
+                "mambogo_worker_log_wait_seconds",
                 "mambogo_worker_said_records_total",
                 "mambogo_worker_failures_total",
                 "mambogo_worker_lanes",

@@ -176,6 +176,12 @@ impl Out {
         &self.said
     }
 
+    /// What was said, to be packed.
+    #[must_use]
+    pub fn into_said(self) -> Vec<Said> {
+        self.said
+    }
+
     /// How much was said so far: a point to [`Out::take_back`] to.
     #[must_use]
     pub fn mark(&self) -> usize {

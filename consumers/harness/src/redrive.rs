@@ -18,7 +18,10 @@ use schemas::{
     topics::Topic,
     wire,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 pub use unknown::Unknown;
 use uuid::Uuid;
 
@@ -69,8 +72,8 @@ pub(crate) fn is_action(record: &Record) -> bool {
 
 /// Splits off what comes after the first record if a command about parked records is among it: such a command opens
 /// its batch, so that all its key has parked before it is in the database.
-pub fn cut(records: &mut Vec<Record>) -> Vec<Record> {
-    match records.iter().skip(1).position(is_action) {
+pub fn cut<R: Borrow<Record>>(records: &mut Vec<R>) -> Vec<R> {
+    match records.iter().skip(1).position(|record| is_action(record.borrow())) {
         Some(place) => records.split_off(place + 1),
         None => Vec::new(),
     }
@@ -225,12 +228,12 @@ pub struct Opening {
 impl Opening {
     /// The command that opens `records`, if one does that makes sense and whose lane is held.
     #[must_use]
-    pub fn of(
-        records: &[Record],
+    pub fn of<R: Borrow<Record>>(
+        records: &[R],
         lanes: &BTreeMap<i32, Lane>,
         poison: &HashMap<Place, Rejection>,
     ) -> Option<Self> {
-        let record = records.first().filter(|record| is_action(record))?;
+        let record = records.first().map(R::borrow).filter(|record| is_action(record))?;
         let place = (record.partition, record.offset);
         let action = Action::read(record).ok()?;
         let is_heard = !poison.contains_key(&place)

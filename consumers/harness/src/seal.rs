@@ -15,39 +15,61 @@ use schemas::{
     topics::{self, Topic},
     wire,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
-/// Numbers all that is said, in order, and packs one row for each lane that says something.
+/// A row with this many bytes takes no further record. Compressed it then fits a page of the table: a longer one is cut
+/// up by the database and kept aside, piece by piece, each with an index entry.
+const FULL_ROW: usize = 12 * 1_024;
+
+/// Numbers all that is said, in order, and packs it into rows, lane by lane.
 #[must_use]
 pub fn pack(
-    said: &[Said],
-    rejected: &[(Record, Rejection)],
+    said: Vec<Said>,
+    rejected: &[(Arc<Record>, Rejection)],
     lanes: &mut BTreeMap<i32, Lane>,
     partitions: i32,
     dlq: Option<Topic>,
     now: Timestamp,
 ) -> Vec<Packed> {
-    let mut rows: BTreeMap<i32, Vec<OutboxRecord>> = BTreeMap::new();
+    let mut rows: BTreeMap<i32, Vec<Vec<u8>>> = BTreeMap::new();
     for said in said {
         let Some(lane) = lanes.get_mut(&said.from) else { continue };
-        rows.entry(said.from).or_default().push(say(said, lane, partitions, now));
+        append(rows.entry(said.from).or_default(), &say(said, lane, partitions, now));
     }
     for (record, rejection) in rejected {
         let (Some(lane), Some(dlq)) = (lanes.get_mut(&record.partition), dlq) else { continue };
-        rows.entry(record.partition).or_default().push(copy(record, rejection, lane, dlq, partitions, now));
+        append(
+            rows.entry(record.partition).or_default(),
+            &copy(record, rejection, lane, dlq, partitions, now),
+        );
     }
-    rows.into_iter()
-        .filter_map(|(partition, records)| {
-            let lane = lanes.get_mut(&partition)?;
-            Some(Packed { lane: lane.id, seq: lane.next_seq(), records: outbox::pack(&records) })
-        })
-        .collect()
+    let mut packed = Vec::with_capacity(rows.len());
+    for (partition, rows) in rows {
+        let Some(lane) = lanes.get_mut(&partition) else { continue };
+        packed.extend(rows.into_iter().map(|records| Packed {
+            lane: lane.id,
+            seq: lane.next_seq(),
+            records,
+        }));
+    }
+    packed
+}
+
+/// Packs a record into the last row, or into a new one when that is full.
+fn append(rows: &mut Vec<Vec<u8>>, record: &OutboxRecord) {
+    let is_full = rows.last().is_none_or(|row| row.len() >= FULL_ROW);
+    if is_full {
+        rows.push(Vec::with_capacity(FULL_ROW + 1_024));
+    }
+    if let Some(row) = rows.last_mut() {
+        outbox::append(row, record);
+    }
 }
 
 /// The rows of what is set aside. What parks nothing is only dead-lettered.
 #[must_use]
-pub fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
+pub fn parkings(rejected: &[(Arc<Record>, Rejection)]) -> Vec<Parking> {
     rejected
         .iter()
         .filter(|(record, rejection)| judge::parks(record, rejection))
@@ -70,8 +92,8 @@ pub fn parkings(rejected: &[(Record, Rejection)]) -> Vec<Parking> {
         .collect()
 }
 
-fn say(said: &Said, lane: &mut Lane, partitions: i32, now: Timestamp) -> OutboxRecord {
-    let outgoing = &said.outgoing;
+fn say(said: Said, lane: &mut Lane, partitions: i32, now: Timestamp) -> OutboxRecord {
+    let outgoing = said.outgoing;
     let key = topics::key(outgoing.key);
     let to = Destination { topic: outgoing.topic, partition: topics::partition_of(&key, partitions) };
     OutboxRecord {
@@ -86,8 +108,8 @@ fn say(said: &Said, lane: &mut Lane, partitions: i32, now: Timestamp) -> OutboxR
             source: None,
         },
         key: key.to_vec(),
-        payload: outgoing.payload.clone(),
-        headers: said.traceparent.iter().map(|value| (TRACEPARENT.to_owned(), value.clone())).collect(),
+        payload: outgoing.payload,
+        headers: said.traceparent.map(|value| (TRACEPARENT.to_owned(), value)).into_iter().collect(),
     }
 }
 
@@ -166,9 +188,9 @@ mod tests {
         // what could not be read is quoted whole
         let rejection = Rejection::new("decode", "\u{1f980}".repeat(500_000));
         for (payload, kept) in [(wire::MAX_PAYLOAD, wire::MAX_PAYLOAD), (wire::MAX_PAYLOAD + 1, 0)] {
-            let rejected = [(record(payload), rejection.clone())];
+            let rejected = [(Arc::new(record(payload)), rejection.clone())];
             let rows = pack(
-                &[],
+                Vec::new(),
                 &rejected,
                 &mut BTreeMap::from([(0, lane())]),
                 4,

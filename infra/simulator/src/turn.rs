@@ -21,7 +21,10 @@ use harness::{
     service::{Context, Service},
 };
 use schemas::{parked::ParkedCommand, topics::Topic};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// How a turn is to go.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +122,7 @@ impl<T: Tables> Shop<T> {
         if stage.plant.ignores_dedupe() {
             records = undone_dedupe(worker, records);
         }
+        let records = records.into_iter().map(Arc::new).collect();
         take_in(self.tables.service(), &worker.lanes, turn.due, records, &poison, opened)
     }
 
@@ -211,8 +215,8 @@ impl<T: Tables> Shop<T> {
         }
         let said = spoken(stage, out.said());
         let dlq = Topic::dlq_of(self.tables.service().group());
-        let packed = pack(&said, &judgement.rejected, &mut lanes, stage.partitions, dlq, context.now);
         self.describe(stage, turn, &places, &said, &judgement);
+        let packed = pack(said, &judgement.rejected, &mut lanes, stage.partitions, dlq, context.now);
         let ends = lanes.iter().map(|(at, lane)| (*at, (lane.next_offset, lane.outbox_seq))).collect();
         if turn.fate == Fate::DiesBefore {
             self.die(turn.worker);

@@ -12,7 +12,7 @@ impl<S: Service> Attempt<'_, S> {
     pub(super) async fn open(
         &self,
         connection: &mut PgConnection,
-        records: &[Record],
+        records: &[Arc<Record>],
     ) -> Result<Option<Opened>, Trouble> {
         let Some(opening) = Opening::of(records, self.lanes, self.poison) else { return Ok(None) };
         let mut tx = connection.begin().await?;

@@ -21,7 +21,7 @@ impl<C> Batch<C> {
     /// with the parked records that it means.
     pub(crate) fn read<S: Service<Command = C>>(
         service: &S,
-        records: Vec<Record>,
+        records: Vec<Arc<Record>>,
         lanes: &BTreeMap<i32, Lane>,
         poison: &HashMap<Place, Rejection>,
         opened: Option<Opened>,
@@ -59,7 +59,7 @@ impl<C> Batch<C> {
 
 impl<S: Service> Reader<'_, S> {
     /// A record as it came off the log.
-    fn fresh(&mut self, record: Record, is_acted: bool) {
+    fn fresh(&mut self, record: Arc<Record>, is_acted: bool) {
         let is_parked =
             self.lanes.get(&record.partition).is_some_and(|lane| lane.parked.contains(&record.key));
         let reading = match self.poison.get(&(record.partition, record.offset)) {
@@ -90,7 +90,7 @@ impl<S: Service> Reader<'_, S> {
                         Reading::Drop(is_read.then(|| self.dropped.len() - 1))
                     }
                 };
-            self.entries.push(Entry { record, reading, is_parked: true });
+            self.entries.push(Entry { record: Arc::new(record), reading, is_parked: true });
         }
     }
 

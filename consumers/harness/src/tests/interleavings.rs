@@ -74,7 +74,7 @@ impl Owner {
             most: self.most,
             committing: &std::sync::Mutex::default(),
         };
-        attempt.run(&mut self.connection, records).await
+        attempt.run(&mut self.connection, records.into_iter().map(Arc::new).collect()).await
     }
 }
 

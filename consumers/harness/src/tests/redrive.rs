@@ -230,7 +230,7 @@ async fn a_command_opens_its_batch_and_one_that_makes_no_sense_parks_nothing() {
     let batch = vec![before, bed.redrive(1, &[1])];
     let committed = bed.run(batch).await.unwrap();
     assert_eq!(committed.later.len(), 1, "it waits for the next batch");
-    bed.run(committed.later).await.unwrap();
+    bed.run(committed.later.iter().map(|record| Record::clone(record)).collect()).await.unwrap();
     assert_eq!(bed.rows().await, rows([]));
     let senseless = bed.redrive(2, &[]);
     let committed = bed.run(vec![senseless]).await.unwrap();

@@ -54,8 +54,14 @@ fn record(offset: i64, n: u64) -> Record {
 fn successors_that_lie_before_a_record_are_sought_even_if_nothing_comes_after_it() {
     let held = BTreeMap::from([(0, lane())]);
     // the first copy of 1 has expired; 2 lies before the second, which is the last of its partition
-    let taken =
-        take_in(&Toy::default(), &held, false, vec![record(0, 2), record(1, 1)], &HashMap::new(), None);
+    let taken = take_in(
+        &Toy::default(),
+        &held,
+        false,
+        vec![Arc::new(record(0, 2)), Arc::new(record(1, 1))],
+        &HashMap::new(),
+        None,
+    );
     assert_eq!(taken.batch.to_decide().len(), 1, "1 is taken, 2 waits for it");
     assert_eq!(taken.lanes[&0].next_offset, 0);
     assert_eq!(taken.seeks, BTreeMap::from([(0, 0)]));
@@ -64,7 +70,7 @@ fn successors_that_lie_before_a_record_are_sought_even_if_nothing_comes_after_it
 #[test]
 fn a_record_in_turn_seeks_nothing() {
     let held = BTreeMap::from([(0, lane())]);
-    let taken = take_in(&Toy::default(), &held, false, vec![record(0, 1)], &HashMap::new(), None);
+    let taken = take_in(&Toy::default(), &held, false, vec![Arc::new(record(0, 1))], &HashMap::new(), None);
     assert_eq!(taken.lanes[&0].next_offset, 1);
     assert_eq!(taken.seeks, BTreeMap::new());
 }

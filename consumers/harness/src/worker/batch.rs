@@ -2,8 +2,14 @@
 
 use super::*;
 use crate::{judge, redrive::Concluded};
-use chassis::postgres::{silent, within};
+use chassis::{
+    clock::Clock,
+    postgres::{silent, within},
+};
 use std::sync::{Mutex, PoisonError};
+
+/// Of so many records one is timed.
+const SAMPLED: usize = 64;
 
 impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
@@ -18,6 +24,7 @@ impl<S: Service> Worker<S> {
             self.inbox.put_back(records);
             return false;
         };
+        self.note_waits(&records);
         let started = Instant::now();
         let kept = records.clone();
         let committing = Mutex::default();
@@ -61,14 +68,25 @@ impl<S: Service> Worker<S> {
         }
     }
 
+    /// How long records waited for their batch to begin.
+    fn note_waits(&self, records: &[Arc<Record>]) {
+        let now = Clock::system().now_millis();
+        let waits = histogram!(names::LOG_WAIT, "group" => self.set.group);
+        for record in records.iter().step_by(SAMPLED) {
+            // a sender's clock may be ahead of ours
+            let millis = u32::try_from(now.saturating_sub(record.timestamp.0)).unwrap_or(0);
+            waits.record(f64::from(millis) / 1_000.0);
+        }
+    }
+
     /// A batch that is not full may be told to wait for more, up to the age set.
-    pub(super) async fn wait_for_age(&self, mut records: Vec<Record>) -> Vec<Record> {
+    pub(super) async fn wait_for_age(&self, mut records: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
         let until = tokio::time::Instant::now() + self.config.batch_age;
         while !self.config.batch_age.is_zero() && !records.is_empty() && records.len() < self.limit {
             if tokio::time::timeout_at(until, self.inbox.arrived()).await.is_err() {
                 break;
             }
-            let bytes: usize = records.iter().map(Record::size).sum();
+            let bytes: usize = records.iter().map(|record| record.size()).sum();
             let left = Bound {
                 records: self.limit - records.len(),
                 bytes: self.config.batch_bytes.saturating_sub(bytes),
