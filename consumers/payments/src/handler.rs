@@ -42,15 +42,46 @@ impl Payments {
     }
 
     /// Makes a batch's calls within another budget than the service's own.
-    pub async fn call_within(&self, intents: Vec<Intent>, budget: Duration) -> Outcomes {
-        self.caller.call(intents, budget).await
+    pub async fn call_within(&self, traced: Traced, budget: Duration) -> Answered {
+        let Traced { intents, rows } = traced;
+        Answered { outcomes: self.caller.call(intents, budget).await, rows }
     }
+}
+
+/// What transaction A came to: the calls to make, and the rows as it left them.
+#[derive(Debug, Clone, Default)]
+pub struct Traced {
+    intents: Vec<Intent>,
+    rows: Option<Arc<Left>>,
+}
+
+/// What the calls brought, and the rows as transaction A left them.
+#[derive(Debug, Clone, Default)]
+pub struct Answered {
+    /// What the calls brought.
+    pub outcomes: Outcomes,
+    rows: Option<Arc<Left>>,
+}
+
+impl From<Outcomes> for Answered {
+    fn from(outcomes: Outcomes) -> Self {
+        Self { outcomes, rows: None }
+    }
+}
+
+/// Rows as a transaction left them. Transaction B need not read them again: it finds its lanes where A found them, and
+/// nobody but a lane's owner writes its rows.
+#[derive(Debug)]
+struct Left {
+    books: Books,
+    /// The deliveries they were read for: the first so many of the batch.
+    deliveries: usize,
 }
 
 impl Service for Payments {
     type Command = PaymentCommand;
-    type Intents = Vec<Intent>;
-    type Outcomes = Outcomes;
+    type Intents = Traced;
+    type Outcomes = Answered;
     type Rows = Rows;
     type Tally = Tally;
 
@@ -80,15 +111,16 @@ impl Service for Payments {
         tx: &mut PgConnection,
         context: &Context,
         batch: &[Delivery<PaymentCommand>],
-    ) -> sqlx::Result<Vec<Intent>> {
+    ) -> sqlx::Result<Traced> {
         let mut books = load(tx, batch).await?;
         let intents = plan::plan(&mut books, batch, context.now, &self.retry);
         store::save_in_tx(tx, &books).await?;
-        Ok(intents)
+        let left = Left { books: books.saved(), deliveries: batch.len() };
+        Ok(Traced { intents, rows: Some(Arc::new(left)) })
     }
 
-    async fn call(&self, intents: Vec<Intent>) -> Outcomes {
-        self.call_within(intents, self.budget).await
+    async fn call(&self, traced: Traced) -> Answered {
+        self.call_within(traced, self.budget).await
     }
 
     async fn load_in_tx(
@@ -96,9 +128,17 @@ impl Service for Payments {
         tx: &mut PgConnection,
         _context: &Context,
         batch: &[Delivery<PaymentCommand>],
-        outcomes: &Outcomes,
+        answered: &Answered,
     ) -> sqlx::Result<Rows> {
-        Ok(Rows::new(load(tx, batch).await?, outcomes.clone()))
+        let books = match &answered.rows {
+            Some(left) => {
+                let rest = batch.get(left.deliveries..).unwrap_or_default();
+                let more = if rest.is_empty() { Books::default() } else { load(tx, rest).await? };
+                left.books.clone().with(more)
+            }
+            None => load(tx, batch).await?,
+        };
+        Ok(Rows::new(books, answered.outcomes.clone()))
     }
 
     fn decide(

@@ -70,7 +70,8 @@ impl Wanted {
     }
 }
 
-/// Loads the rows, refunds first: a refund that is resumed names its capture. Locked in key order.
+/// Loads the rows, refunds first: a refund that is resumed names its capture. They need no locks of their own: whoever
+/// writes them holds the row of their lane, as this transaction does.
 ///
 /// # Errors
 /// When the database fails, or a row holds what this release does not know.
@@ -80,7 +81,7 @@ pub async fn load_in_tx(tx: &mut PgConnection, mut wanted: Wanted) -> sqlx::Resu
         let rows = sqlx::query(
             "SELECT id, capture_id, order_id, state, amount, cause, attempts, keys_spent, failures, retry_action,
                     first_called_at, reference, reason, created_at, settled_at
-             FROM refunds WHERE id = ANY($1) OR capture_id = ANY($2) ORDER BY id FOR UPDATE",
+             FROM refunds WHERE id = ANY($1) OR capture_id = ANY($2)",
         )
         .bind(wanted.refunds.iter().copied().collect::<Vec<Uuid>>())
         .bind(wanted.refunds_of.iter().copied().collect::<Vec<Uuid>>())
@@ -93,7 +94,7 @@ pub async fn load_in_tx(tx: &mut PgConnection, mut wanted: Wanted) -> sqlx::Resu
     let rows = sqlx::query(
         "SELECT id, order_id, state, amount, currency, method, deadline, void_asked, attempts, first_called_at,
                 reference, reason, refunding, refunded, created_at, settled_at
-         FROM captures WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+         FROM captures WHERE id = ANY($1)",
     )
     .bind(keys)
     .fetch_all(&mut *tx)

@@ -13,7 +13,7 @@ use harness::{
     record::{Delivery, Out, Outgoing, Verdict},
     service::{Context, Service},
 };
-use payments_worker::{Payments, calls::CallLimits, calls::Outcomes, retry::Retry, sandbox::Sandbox};
+use payments_worker::{Payments, calls::CallLimits, handler::Answered, retry::Retry, sandbox::Sandbox};
 use schemas::{
     envelope::Envelope,
     ids::{self, EffectId, MessageId, OrderId},
@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// Transaction A and the calls; what a worker has done when it dies before B.
-    async fn first_half(&mut self, batch: &[Delivery<PaymentCommand>]) -> Outcomes {
+    async fn first_half(&mut self, batch: &[Delivery<PaymentCommand>]) -> Answered {
         let mut tx = self.connection.begin().await.unwrap();
         let context = Self::context(&mut tx, self.ahead).await;
         let intents = self.service.intend_in_tx(&mut tx, &context, batch).await.unwrap();
@@ -82,7 +82,7 @@ impl Worker {
         self.service.call_within(intents, self.budget).await
     }
 
-    async fn second_half(&mut self, batch: &[Delivery<PaymentCommand>], outcomes: &Outcomes) -> Vec<Verdict> {
+    async fn second_half(&mut self, batch: &[Delivery<PaymentCommand>], outcomes: &Answered) -> Vec<Verdict> {
         let mut tx = self.connection.begin().await.unwrap();
         let context = Self::context(&mut tx, self.ahead).await;
         let mut rows = self.service.load_in_tx(&mut tx, &context, batch, outcomes).await.unwrap();
@@ -290,7 +290,10 @@ async fn a_worker_that_dies_between_a_and_b_is_redone_without_a_second_charge() 
     );
     first.first_half(&batch).await;
     let outcomes = second.first_half(&batch).await;
-    assert!(outcomes.0.values().all(|heard| !heard.fresh), "the first owner's traces are not ours to remove");
+    assert!(
+        outcomes.outcomes.0.values().all(|heard| !heard.fresh),
+        "the first owner's traces are not ours to remove"
+    );
     second.second_half(&batch, &outcomes).await;
     second.come_to_rest().await;
     second.audit().await;

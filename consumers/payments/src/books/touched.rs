@@ -50,6 +50,17 @@ impl<T: PartialEq> Kind<T> {
         self.rows.insert(id, (row, kept));
     }
 
+    fn saved(mut self) -> Self {
+        self.rows.values_mut().for_each(|(_, kept)| *kept = Kept::Loaded);
+        self
+    }
+
+    fn add(&mut self, more: Self) {
+        for (id, row) in more.rows {
+            self.rows.entry(id).or_insert(row);
+        }
+    }
+
     fn of(&self, wanted: Kept) -> Vec<&T> {
         self.rows.values().filter(|(_, kept)| *kept == wanted).map(|(row, _)| row).collect()
     }
@@ -72,6 +83,20 @@ impl Books {
         books.captures.rows.extend(captures.into_iter().map(|row| (row.id, (row, Kept::Loaded))));
         books.refunds.rows.extend(refunds.into_iter().map(|row| (row.id, (row, Kept::Loaded))));
         books
+    }
+
+    /// The same rows once all of it is saved.
+    #[must_use]
+    pub fn saved(self) -> Self {
+        Self { captures: self.captures.saved(), refunds: self.refunds.saved(), ..Self::default() }
+    }
+
+    /// These rows, and those of `more` that are not among them.
+    #[must_use]
+    pub fn with(mut self, more: Self) -> Self {
+        self.captures.add(more.captures);
+        self.refunds.add(more.refunds);
+        self
     }
 
     /// The capture of that id.

@@ -8,7 +8,10 @@ use schemas::{
     money::{Currency, Money},
 };
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// What became of a charge.
@@ -30,6 +33,17 @@ pub(super) struct Charge {
 }
 
 impl Charge {
+    /// What the first call of `request` makes.
+    fn first(request: &CaptureRequest) -> Self {
+        let state = match charged_on(request) {
+            None => ChargeState::Declined,
+            Some(1) => ChargeState::Charged,
+            Some(_) => ChargeState::None,
+        };
+        let CaptureRequest { order_id, amount, method, .. } = request;
+        Self { order_id: order_id.0, amount: *amount, method: method.clone(), state, calls: 1 }
+    }
+
     /// Whether it is what `request` asks for.
     pub(super) fn is_of(&self, request: &CaptureRequest) -> bool {
         self.order_id == request.order_id.0 && self.amount == request.amount && self.method == request.method
@@ -71,23 +85,66 @@ impl Ledger {
         Self { pool }
     }
 
-    /// Charges a set: one statement and commit. A key that is there is counted, and charged if this is the call for it;
-    /// one that comes with another request changes nothing.
+    /// Charges a set. A key that is there is counted, and charged if this is the call for it; one that comes with another
+    /// request changes nothing.
     pub(super) async fn charge(
         &self,
         requests: &[CaptureRequest],
     ) -> sqlx::Result<BTreeMap<EffectId, Charge>> {
         let by_key: BTreeMap<Uuid, &CaptureRequest> = requests.iter().map(|r| (r.key.0, r)).collect();
-        let column =
-            |of: fn(&CaptureRequest) -> Uuid| -> Vec<Uuid> { by_key.values().map(|r| of(r)).collect() };
-        let text = |of: fn(&CaptureRequest) -> &str| -> Vec<String> {
-            by_key.values().map(|r| of(r).to_owned()).collect()
-        };
-        let charged_on: Vec<Option<i32>> = by_key
-            .values()
-            .map(|r| Behaviour::of(&r.method).and_then(|b| b.charged_on(r.amount.amount)))
-            .collect();
         crash::point(CrashPoint::ChargeBefore);
+        let mut charges = match self.charge_new(by_key.values().copied()).await {
+            Ok(charges) => charges,
+            // somebody called one of them at the same time
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        let known = by_key.values().copied().filter(|request| !charges.contains_key(&request.key));
+        let known: Vec<&CaptureRequest> = known.collect();
+        if !known.is_empty() {
+            charges.extend(self.charge_again(known.into_iter()).await?);
+        }
+        crash::point(CrashPoint::ChargeAfter);
+        Ok(charges)
+    }
+
+    /// Charges those whose key was never called: nearly all. One statement and commit. (`ON CONFLICT` would do for all,
+    /// at twice the cost: each row is looked up, written with a mark, and written again without it.)
+    async fn charge_new(
+        &self,
+        requests: impl Iterator<Item = &CaptureRequest> + Clone,
+    ) -> sqlx::Result<BTreeMap<EffectId, Charge>> {
+        let columns = Columns::of(requests.clone());
+        let inserted: BTreeSet<Uuid> = sqlx::query_scalar(
+            "INSERT INTO charges (key, order_id, amount, currency, method, charged_on, state, charged_at)
+             SELECT key, order_id, amount, currency, method, charged_on,
+                    CASE WHEN charged_on IS NULL THEN 'DECLINED' WHEN charged_on = 1 THEN 'CHARGED' ELSE 'NONE' END,
+                    CASE WHEN charged_on = 1 THEN now() END
+             FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::int[])
+                    AS t (key, order_id, amount, currency, method, charged_on)
+             WHERE NOT EXISTS (SELECT FROM charges AS c WHERE c.key = t.key)
+             RETURNING key",
+        )
+        .bind(columns.key)
+        .bind(columns.order_id)
+        .bind(columns.amount)
+        .bind(columns.currency)
+        .bind(columns.method)
+        .bind(columns.charged_on)
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .collect();
+        let requests = requests.filter(|request| inserted.contains(&request.key.0));
+        Ok(requests.map(|request| (request.key, Charge::first(request))).collect())
+    }
+
+    /// Counts a further call of each, or the first of one that is new after all. One statement and commit.
+    async fn charge_again(
+        &self,
+        requests: impl Iterator<Item = &CaptureRequest> + Clone,
+    ) -> sqlx::Result<BTreeMap<EffectId, Charge>> {
+        let columns = Columns::of(requests);
         let rows = sqlx::query(
             "INSERT INTO charges AS c (key, order_id, amount, currency, method, charged_on, state, charged_at)
              SELECT key, order_id, amount, currency, method, charged_on,
@@ -111,15 +168,14 @@ impl Ledger {
                        THEN now() ELSE c.charged_at END
              RETURNING key, order_id, amount, currency, method, state, calls",
         )
-        .bind(column(|r| r.key.0))
-        .bind(column(|r| r.order_id.0))
-        .bind(by_key.values().map(|r| r.amount.amount).collect::<Vec<_>>())
-        .bind(by_key.values().map(|r| r.amount.currency.as_str().to_owned()).collect::<Vec<_>>())
-        .bind(text(|r| &r.method))
-        .bind(charged_on)
+        .bind(columns.key)
+        .bind(columns.order_id)
+        .bind(columns.amount)
+        .bind(columns.currency)
+        .bind(columns.method)
+        .bind(columns.charged_on)
         .fetch_all(&self.pool)
         .await?;
-        crash::point(CrashPoint::ChargeAfter);
         rows.iter().map(|row| Ok((EffectId(row.try_get("key")?), charge(row)?))).collect()
     }
 
@@ -178,6 +234,37 @@ impl Ledger {
             .await?;
         row.as_ref().map(refund).transpose()
     }
+}
+
+/// Requests as arrays of one length.
+#[derive(Default)]
+struct Columns {
+    key: Vec<Uuid>,
+    order_id: Vec<Uuid>,
+    amount: Vec<i64>,
+    currency: Vec<String>,
+    method: Vec<String>,
+    charged_on: Vec<Option<i32>>,
+}
+
+impl Columns {
+    fn of<'a>(requests: impl Iterator<Item = &'a CaptureRequest>) -> Self {
+        let mut columns = Self::default();
+        for request in requests {
+            columns.key.push(request.key.0);
+            columns.order_id.push(request.order_id.0);
+            columns.amount.push(request.amount.amount);
+            columns.currency.push(request.amount.currency.as_str().to_owned());
+            columns.method.push(request.method.clone());
+            columns.charged_on.push(charged_on(request));
+        }
+        columns
+    }
+}
+
+/// The call that takes the money; none does when it declines.
+fn charged_on(request: &CaptureRequest) -> Option<i32> {
+    Behaviour::of(&request.method).and_then(|behaviour| behaviour.charged_on(request.amount.amount))
 }
 
 async fn count_refund_in_tx(tx: &mut PgConnection, request: &RefundRequest) -> sqlx::Result<RefundEntry> {

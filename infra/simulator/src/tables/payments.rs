@@ -14,6 +14,7 @@ use payments_worker::{
     books::{Books, Capture, Deferral, Refund},
     calls::{CallLimits, Outcomes},
     decide::Rows,
+    handler::Answered,
     plan::{self, Intent},
     provider::{CaptureRequest, Found, Outcome, Provider, RefundRequest, Sought},
     retry::Retry,
@@ -116,12 +117,12 @@ impl Tables for PaymentsTables {
         Ok(intents)
     }
 
-    fn outcomes(heard: Outcomes) -> Outcomes {
-        heard
+    fn outcomes(heard: Outcomes) -> Answered {
+        heard.into()
     }
 
-    fn load(&self, _plant: Plant, batch: &[Delivery<PaymentCommand>], outcomes: &Outcomes) -> Rows {
-        Rows::new(self.books(batch), outcomes.clone())
+    fn load(&self, _plant: Plant, batch: &[Delivery<PaymentCommand>], answered: &Answered) -> Rows {
+        Rows::new(self.books(batch), answered.outcomes.clone())
     }
 
     fn due(&self, now: Timestamp, partition: i32, mark: Timestamp, out: &mut Out) -> Result<Due, Violation> {
@@ -148,8 +149,8 @@ impl Tables for PaymentsTables {
         digest.add(&(&self.captures, &self.refunds, &self.deferred));
     }
 
-    fn digest_outcomes(heard: &Outcomes, digest: &mut Digest) {
-        digest.add(&heard.0.iter().collect::<BTreeMap<_, _>>());
+    fn digest_outcomes(answered: &Answered, digest: &mut Digest) {
+        digest.add(&answered.outcomes.0.iter().collect::<BTreeMap<_, _>>());
     }
 
     fn next_due(&self, _base: &Base) -> Option<Timestamp> {
