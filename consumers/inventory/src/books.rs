@@ -7,12 +7,13 @@ use crate::{
     need::{Need, QueueAsk, Waiter},
     stock::Stock,
 };
+use chassis::place::Place as RowPlace;
 use harness::record::{Delivery, Rejection};
 use schemas::{
     ids::{EffectId, OrderId, ProductId},
     messages::StockLine,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Why a reserve names a product that inventory does not know.
 pub const UNKNOWN_PRODUCT: &str = "unknown_product";
@@ -123,6 +124,17 @@ pub struct Books {
     pub adjustments: Vec<Adjustment>,
     /// What to count once it is committed.
     pub tally: Tally,
+    /// Where rows lie that were read from a table.
+    pub places: Places,
+}
+
+/// Where rows lie.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Of products.
+    pub products: HashMap<ProductId, RowPlace>,
+    /// Of holds.
+    pub holds: HashMap<OrderId, RowPlace>,
 }
 
 /// What can be done for a reserve now.

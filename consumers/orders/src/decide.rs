@@ -1,18 +1,20 @@
 //! Loaded rows and a record: row changes and what is said. Pure: no SQL, no clock, no waiting.
 
 use crate::{records, tally::Tally, terms};
+use chassis::place::Place;
 use harness::{
     record::{Delivery, Out, Rejection, Verdict},
     service::Context,
 };
 use saga::{Arrival, Illegal, Order, Outcome, Step};
 use schemas::{ids::OrderId, messages::OrderCommand, time::Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The orders a batch touches, by id, and what is to be counted.
 #[derive(Debug, Default)]
 pub struct Rows {
     orders: BTreeMap<OrderId, Row>,
+    places: HashMap<OrderId, Place>,
     tally: Tally,
 }
 
@@ -49,6 +51,8 @@ pub struct Fresh {
 pub struct Changed {
     /// The version it was loaded at.
     pub loaded_version: i64,
+    /// Where its row lies, if it was read from a table.
+    pub place: Option<Place>,
     /// Its state from now on.
     pub order: Order,
     /// Whether another set of its effects needs a human now.
@@ -63,7 +67,13 @@ impl Rows {
             let stored = Stored::Same { version: order.public.version };
             (order.public.order_id, Row { order, stored, human: false })
         };
-        Self { orders: orders.into_iter().map(row).collect(), tally: Tally::default() }
+        Self { orders: orders.into_iter().map(row).collect(), ..Self::default() }
+    }
+
+    /// The same, and where their rows lie.
+    #[must_use]
+    pub fn at(self, places: HashMap<OrderId, Place>) -> Self {
+        Self { places, ..self }
     }
 
     /// An order as it stands now.
@@ -80,7 +90,8 @@ impl Rows {
             match stored {
                 Stored::Same { .. } => {}
                 Stored::Changed { version } => {
-                    changed.push(Changed { loaded_version: version, order, human });
+                    let place = self.places.get(&order.public.order_id).copied();
+                    changed.push(Changed { loaded_version: version, place, order, human });
                 }
                 Stored::Not { partition } => fresh.push(Fresh { partition, order }),
             }

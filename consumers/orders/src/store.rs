@@ -5,6 +5,7 @@ use crate::{
     decide::{Changed, Fresh, Rows},
     due::Passed,
 };
+use chassis::place::Place;
 use chrono::{DateTime, Utc};
 use saga::{Action, FailedEffect, Order, Seen};
 use schemas::{
@@ -14,26 +15,29 @@ use schemas::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 pub(crate) mod human;
 
 type Time = DateTime<Utc>;
 
-/// Loads and locks the orders of those ids, where they are.
+/// Loads the orders of those ids, where they are. They need no locks of their own: whoever writes them holds the row of
+/// their lane, as this transaction does.
 pub(crate) async fn load_in_tx(tx: &mut PgConnection, ids: impl Iterator<Item = Uuid>) -> sqlx::Result<Rows> {
     let ids: Vec<Uuid> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     let rows = sqlx::query(
-        "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, capture_id,
+        "SELECT ctid, id, owner, body_hash, version, status, reason, currency, total, refunded, capture_id,
                 product_ids, quantities, unit_prices, shipping_address, payment_method,
                 accepted_at, deadline, updated_at, timeline, seen, needs_human, actions
-         FROM orders WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+         FROM orders WHERE id = ANY($1)",
     )
     .bind(ids)
     .fetch_all(tx)
     .await?;
-    Ok(Rows::loaded(rows.iter().map(read).collect::<sqlx::Result<Vec<Order>>>()?))
+    let place = |row: &PgRow| Ok((OrderId(row.try_get("id")?), row.try_get("ctid")?));
+    let places = rows.iter().map(place).collect::<sqlx::Result<HashMap<OrderId, Place>>>()?;
+    Ok(Rows::loaded(rows.iter().map(read).collect::<sqlx::Result<Vec<Order>>>()?).at(places))
 }
 
 /// Inserts new orders.
@@ -105,7 +109,8 @@ pub(crate) async fn insert_in_tx(tx: &mut PgConnection, orders: Vec<Fresh>) -> s
     all_written(inserted, count, "an order to insert is there already")
 }
 
-/// Writes what changed; never a column that an index names.
+/// Writes what changed; never a column that an index names. Rows are found where they were read: their key in the
+/// condition makes a place that holds no more an error, and no other row's change.
 ///
 /// # Errors
 /// One that stops the worker when an order is no longer as it was loaded: then this lane is not its only writer.
@@ -119,10 +124,10 @@ pub(crate) async fn update_in_tx(tx: &mut PgConnection, orders: Vec<Changed>) ->
                 refunded = new.refunded, capture_id = new.capture_id, updated_at = new.updated_at,
                 timeline = new.timeline, seen = new.seen, needs_human = new.needs_human, actions = new.actions
          FROM UNNEST($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::uuid[], $7::timestamptz[],
-                     $8::jsonb[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::bigint[])
+                     $8::jsonb[], $9::jsonb[], $10::jsonb[], $11::jsonb[], $12::bigint[], $13::tid[])
               AS new (id, version, status, reason, refunded, capture_id, updated_at, timeline, seen, needs_human,
-                      actions, loaded_version)
-         WHERE orders.id = new.id AND orders.version = new.loaded_version",
+                      actions, loaded_version, place)
+         WHERE orders.ctid = new.place AND orders.id = new.id AND orders.version = new.loaded_version",
     )
     .bind(&changing.ids)
     .bind(&changing.versions)
@@ -136,6 +141,7 @@ pub(crate) async fn update_in_tx(tx: &mut PgConnection, orders: Vec<Changed>) ->
     .bind(&changing.needs_human)
     .bind(&changing.actions)
     .bind(orders.iter().map(|changed| changed.loaded_version).collect::<Vec<i64>>())
+    .bind(orders.iter().map(|changed| changed.place).collect::<Vec<Option<Place>>>())
     .execute(&mut *tx)
     .await?
     .rows_affected();

@@ -5,6 +5,7 @@ pub mod crash;
 pub mod health;
 pub mod ids;
 pub mod kafka;
+pub mod place;
 pub mod postgres;
 pub mod settings;
 pub mod signals;

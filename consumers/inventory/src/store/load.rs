@@ -1,11 +1,11 @@
-//! Loads a batch's books: lines first without locks, then products, then holds.
+//! Loads a batch's books: holds first, without locks; then products, locked; then the states that may have changed.
 
 use super::{
     from_sql,
     queues::{self, Queues},
 };
 use crate::{
-    books::{Books, Read},
+    books::{Books, Places, Read},
     hold::{Hold, HoldState, Place},
     need::Need,
     stock::Stock,
@@ -19,6 +19,11 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
+/// The advisory lock that stands for all products.
+const ALL_PRODUCTS: i64 = 0x6d62_7072_6f64; // "mbprod"
+/// From so many products on a batch locks all.
+const MANY_PRODUCTS: usize = 200;
+
 /// Loads and locks all that `batch` touches. At most `limit` waiters are looked at in all.
 pub(crate) async fn load_in_tx(
     tx: &mut PgConnection,
@@ -28,71 +33,107 @@ pub(crate) async fn load_in_tx(
     // half for those who may be granted, half for those who may have become impossible
     let limit = (limit / 2).max(1);
     let mut need = Need::of(batch);
-    let stored = lines_in_tx(tx, need.orders.iter().copied()).await?;
-    need.learn(&stored);
+    let mut places = Places::default();
+    let mut holds = holds_in_tx(tx, need.orders.iter().copied(), &mut places).await?;
+    need.learn(&holds.values().map(|hold| (hold.order_id, hold.lines.clone())).collect());
     let glimpse = if need.touches_queues() && queues::prepare_in_tx(tx).await? {
         queues::read_in_tx(tx, &need, limit).await?
     } else {
         Queues::default()
     };
-    let of_waiters = lines_in_tx(tx, glimpse.orders().collect::<BTreeSet<_>>()).await?;
-    need.products.extend(of_waiters.values().flatten().map(|line| line.product_id));
+    let named: BTreeSet<OrderId> = holds.keys().copied().collect();
+    let others = glimpse.orders().filter(|order| !named.contains(order));
+    holds.extend(holds_in_tx(tx, others, &mut places).await?);
+    need.products.extend(glimpse.orders().filter_map(|order| holds.get(&order)).flat_map(Hold::products));
 
-    let products = lock_products_in_tx(tx, &need).await?;
+    let products = lock_products_in_tx(tx, &need, &mut places).await?;
     // who joined a queue before its product was locked is seen now: nobody is forgotten
     let somebody_waits = products.iter().any(|(_, stock)| stock.waiting > 0);
     let queues = if somebody_waits { queues::read_in_tx(tx, &need, limit).await? } else { Queues::default() };
-    let orders: BTreeSet<OrderId> = stored.into_keys().chain(queues.orders()).collect();
-    let holds = lock_holds_in_tx(tx, &orders).await?;
+    let waiting: BTreeSet<OrderId> = queues.orders().collect();
+    holds.retain(|order, _| named.contains(order) || waiting.contains(order));
+    read_waiting_again_in_tx(tx, &mut holds, waiting, &mut places).await?;
     let adjustments = adjustments_in_tx(tx, &need).await?;
-    let Queues { heads, impossible } = queues;
-    Ok(Books::open(&need, Read { products, holds, heads, impossible, limit, adjustments }))
+    let (holds, Queues { heads, impossible }) = (holds.into_values().collect(), queues);
+    let books = Books::open(&need, Read { products, holds, heads, impossible, limit, adjustments });
+    Ok(Books { places, ..books })
 }
 
-/// The lines of those holds that are there. Lines never change, and a row is made in its own lane only: no lock.
-async fn lines_in_tx(
+/// Those holds that are there, as they stand now: no lock. Their lines never change, and a row is made in its own lane
+/// only.
+async fn holds_in_tx(
     tx: &mut PgConnection,
     orders: impl IntoIterator<Item = OrderId>,
-) -> sqlx::Result<BTreeMap<OrderId, Vec<StockLine>>> {
-    let ids: Vec<Uuid> = orders.into_iter().map(|order| order.0).collect();
+    places: &mut Places,
+) -> sqlx::Result<BTreeMap<OrderId, Hold>> {
+    let ids: BTreeSet<Uuid> = orders.into_iter().map(|order| order.0).collect();
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query("SELECT order_id, product_ids, quantities FROM holds WHERE order_id = ANY($1)")
-        .bind(ids)
-        .fetch_all(tx)
-        .await?;
-    rows.iter().map(|row| Ok((OrderId(row.try_get("order_id")?), lines(row)?))).collect()
+    let rows = sqlx::query(
+        "SELECT ctid, order_id, partition, outside, product_ids, quantities, accepted_at, deadline, state::text
+         FROM holds WHERE order_id = ANY($1)",
+    )
+    .bind(ids.into_iter().collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    for row in &rows {
+        places.holds.insert(OrderId(row.try_get("order_id")?), row.try_get("ctid")?);
+    }
+    rows.iter().map(hold).map(|hold| hold.map(|hold| (hold.order_id, hold))).collect()
 }
 
-async fn lock_products_in_tx(tx: &mut PgConnection, need: &Need) -> sqlx::Result<Vec<(ProductId, Stock)>> {
+/// Under the locks of their products: the holds that were seen waiting, and those that are found in a queue. Another
+/// lane may have granted or rejected them meanwhile; whatever does not wait is changed by its own lane alone.
+async fn read_waiting_again_in_tx(
+    tx: &mut PgConnection,
+    holds: &mut BTreeMap<OrderId, Hold>,
+    in_queues: BTreeSet<OrderId>,
+    places: &mut Places,
+) -> sqlx::Result<()> {
+    let seen = holds.values().filter(|hold| hold.state == HoldState::Waiting).map(|hold| hold.order_id);
+    let orders: BTreeSet<OrderId> = seen.chain(in_queues).collect();
+    holds.extend(holds_in_tx(tx, orders, places).await?);
+    Ok(())
+}
+
+/// Few products are locked row by row, many all at once: a batch that names hundreds meets every other one in some
+/// product anyway, and a lock on a row is a change to its page. Whoever locks rows shares the lock on all, so that the
+/// two never overlap.
+async fn lock_products_in_tx(
+    tx: &mut PgConnection,
+    need: &Need,
+    places: &mut Places,
+) -> sqlx::Result<Vec<(ProductId, Stock)>> {
     let ids: Vec<Uuid> = need.products.iter().map(|product| product.0).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(
-        "SELECT id, available, held, sold, initial, restocked, version, waiting, cursor_accepted_at, cursor_order_id
-         FROM products WHERE id = ANY($1) ORDER BY id FOR UPDATE",
-    )
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
-    rows.iter().map(|row| Ok((ProductId(row.try_get("id")?), stock(row)?))).collect()
-}
-
-async fn lock_holds_in_tx(tx: &mut PgConnection, orders: &BTreeSet<OrderId>) -> sqlx::Result<Vec<Hold>> {
-    if orders.is_empty() {
-        return Ok(Vec::new());
+    let (lock, read) = if ids.len() < MANY_PRODUCTS {
+        (
+            "SELECT pg_advisory_xact_lock_shared($1), set_config('enable_hashjoin', 'off', true),
+                    set_config('enable_mergejoin', 'off', true)",
+            "SELECT ctid, id, available, held, sold, initial, restocked, version, waiting, cursor_accepted_at,
+                    cursor_order_id
+             FROM products WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+        )
+    } else {
+        (
+            "SELECT pg_advisory_xact_lock($1), set_config('enable_hashjoin', 'off', true),
+                    set_config('enable_mergejoin', 'off', true)",
+            "SELECT ctid, id, available, held, sold, initial, restocked, version, waiting, cursor_accepted_at,
+                    cursor_order_id
+             FROM products WHERE id = ANY($1)",
+        )
+    };
+    // a statement of its own: the next one sees what was committed before the lock was free. And from here on rows to
+    // update are found where they lie: the planner would rather read a whole small table, and write half of it slowly
+    sqlx::query(lock).bind(ALL_PRODUCTS).execute(&mut *tx).await?;
+    let rows = sqlx::query(read).bind(ids).fetch_all(tx).await?;
+    for row in &rows {
+        places.products.insert(ProductId(row.try_get("id")?), row.try_get("ctid")?);
     }
-    let ids: Vec<Uuid> = orders.iter().map(|order| order.0).collect();
-    let rows = sqlx::query(
-        "SELECT order_id, partition, outside, product_ids, quantities, accepted_at, deadline, state::text
-         FROM holds WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE",
-    )
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
-    rows.iter().map(hold).collect()
+    rows.iter().map(|row| Ok((ProductId(row.try_get("id")?), stock(row)?))).collect()
 }
 
 async fn adjustments_in_tx(tx: &mut PgConnection, need: &Need) -> sqlx::Result<Vec<EffectId>> {

@@ -2,7 +2,7 @@
 
 use super::to_sql;
 use crate::{
-    books::{Adjustment, Books},
+    books::{Adjustment, Books, Places, Product},
     hold::{Hold, HoldState},
     metrics::Tally,
     stock::Stock,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// Saves the books.
 pub(crate) async fn save_in_tx(tx: &mut PgConnection, now: Timestamp, books: Books) -> sqlx::Result<Tally> {
-    let Books { products, holds, adjustments, mut tally, .. } = books;
+    let Books { products, holds, adjustments, mut tally, places, .. } = books;
     let now = to_sql(now)?;
     let (known, new): (Vec<_>, Vec<_>) = products
         .iter()
@@ -22,13 +22,13 @@ pub(crate) async fn save_in_tx(tx: &mut PgConnection, now: Timestamp, books: Boo
         .map(|(id, product)| (*id, product))
         .partition(|(_, product)| product.stored.is_some());
     tally.products(known.len() + new.len());
-    update_products_in_tx(tx, known.into_iter().map(|(id, product)| (id, product.now)).collect()).await?;
+    update_products_in_tx(tx, &known, &places).await?;
     insert_products_in_tx(tx, new.into_iter().map(|(id, product)| (id, product.now)).collect()).await?;
 
     let changed: Vec<&Hold> = holds.values().filter(|hold| hold.stored != Some(hold.state)).collect();
     let (new, known): (Vec<&Hold>, Vec<&Hold>) = changed.iter().partition(|hold| hold.stored.is_none());
     insert_holds_in_tx(tx, &new, now).await?;
-    update_holds_in_tx(tx, &known, now).await?;
+    update_holds_in_tx(tx, &known, now, &places).await?;
     let joined: Vec<&Hold> = new.into_iter().filter(|hold| hold.state == HoldState::Waiting).collect();
     let left: Vec<&Hold> = known.into_iter().filter(|hold| hold.stored == Some(HoldState::Waiting)).collect();
     delete_waiters_in_tx(tx, Lines::of(&left)?).await?;
@@ -37,19 +37,28 @@ pub(crate) async fn save_in_tx(tx: &mut PgConnection, now: Timestamp, books: Boo
     Ok(tally)
 }
 
-async fn update_products_in_tx(tx: &mut PgConnection, rows: Vec<(ProductId, Stock)>) -> sqlx::Result<()> {
+/// Rows are found where they were read, and only as they were read: whoever wrote one meanwhile, without our lock, has
+/// made the batch an error. (`IS NOT DISTINCT FROM` compares the key and is nothing that an index could serve.)
+async fn update_products_in_tx(
+    tx: &mut PgConnection,
+    rows: &[(ProductId, &Product)],
+    places: &Places,
+) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = Products::of(&rows)?;
+    let now: Vec<_> = rows.iter().map(|(id, product)| (*id, product.now)).collect();
+    let columns = Products::of(&now)?;
+    let loaded = rows.iter().map(|(_, product)| product.stored.map(|stored| stored.version));
     let done = sqlx::query(
         "UPDATE products AS p
          SET available = n.available, held = n.held, sold = n.sold, restocked = n.restocked, version = n.version,
              waiting = n.waiting, cursor_accepted_at = n.cursor_accepted_at, cursor_order_id = n.cursor_order_id
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::timestamptz[], $9::uuid[])
-           AS n (id, available, held, sold, restocked, version, waiting, cursor_accepted_at, cursor_order_id)
-         WHERE p.id = n.id",
+                     $8::timestamptz[], $9::uuid[], $10::tid[], $11::bigint[])
+           AS n (id, available, held, sold, restocked, version, waiting, cursor_accepted_at, cursor_order_id, place,
+                 loaded_version)
+         WHERE p.ctid = n.place AND p.id IS NOT DISTINCT FROM n.id AND p.version = n.loaded_version",
     )
     .bind(columns.id)
     .bind(columns.available)
@@ -60,6 +69,8 @@ async fn update_products_in_tx(tx: &mut PgConnection, rows: Vec<(ProductId, Stoc
     .bind(columns.waiting)
     .bind(columns.cursor_accepted_at)
     .bind(columns.cursor_order_id)
+    .bind(rows.iter().map(|(id, _)| places.products.get(id).copied()).collect::<Vec<_>>())
+    .bind(loaded.collect::<Vec<_>>())
     .execute(tx)
     .await?;
     expect(&done, rows.len(), "products")
@@ -123,19 +134,25 @@ async fn insert_holds_in_tx(tx: &mut PgConnection, holds: &[&Hold], now: DateTim
     expect(&done, holds.len(), "new holds")
 }
 
-async fn update_holds_in_tx(tx: &mut PgConnection, holds: &[&Hold], now: DateTime<Utc>) -> sqlx::Result<()> {
+async fn update_holds_in_tx(
+    tx: &mut PgConnection,
+    holds: &[&Hold],
+    now: DateTime<Utc>,
+    places: &Places,
+) -> sqlx::Result<()> {
     if holds.is_empty() {
         return Ok(());
     }
     let done = sqlx::query(
         "UPDATE holds AS h SET state = n.state::hold_state, reason = n.reason, changed_at = $4
-         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS n (order_id, state, reason)
-         WHERE h.order_id = n.order_id",
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $5::tid[]) AS n (order_id, state, reason, place)
+         WHERE h.ctid = n.place AND h.order_id IS NOT DISTINCT FROM n.order_id",
     )
     .bind(holds.iter().map(|hold| hold.order_id.0).collect::<Vec<_>>())
     .bind(holds.iter().map(|hold| hold.state.as_str()).collect::<Vec<_>>())
     .bind(holds.iter().map(|hold| hold.reason).collect::<Vec<_>>())
     .bind(now)
+    .bind(holds.iter().map(|hold| places.holds.get(&hold.order_id).copied()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     expect(&done, holds.len(), "holds")
