@@ -64,7 +64,11 @@ init_postgres() {
 
 postgres_conf() {
   local shared=512MB connections=200
-  if [ "$INSTANCE" != dev ]; then shared=256MB connections=400; fi
+  case $INSTANCE in
+    # pages that do not fit are written and read again, a copy each way: with 256 MB a tenth of Postgres' work
+    bench) shared=2GB ;;
+    test | chaos) shared=256MB connections=400 ;;
+  esac
   cat <<CONF
 # Written by infra/local at every start.
 listen_addresses = '127.0.0.1'
@@ -86,10 +90,15 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%u@%d '
 log_min_duration_statement = 1s
 CONF
-  # The plan of every slow statement beside its text, where the distribution ships the module.
+  # The plan of every slow statement beside its text, and what each kind of statement costs in all, where the
+  # distribution ships the modules.
+  local modules=()
   if [ -e "$(dirname "$1")/lib/auto_explain.so" ]; then
-    printf '%s\n' "shared_preload_libraries = 'auto_explain'" 'auto_explain.log_min_duration = 1s' 'auto_explain.log_settings = on'
+    modules+=(auto_explain)
+    printf '%s\n' 'auto_explain.log_min_duration = 1s' 'auto_explain.log_settings = on'
   fi
+  if [ -e "$(dirname "$1")/lib/pg_stat_statements.so" ]; then modules+=(pg_stat_statements); fi
+  if [ ${#modules[@]} != 0 ]; then printf "shared_preload_libraries = '%s'\n" "$(IFS=,; echo "${modules[*]}")"; fi
   # lz4 is a build option of Postgres: asked of the program itself.
   if (cd / && ${AS_POSTGRES[@]+"${AS_POSTGRES[@]}"} "$1/postgres" -D "$PGDATA_DIR" -c wal_compression=lz4 -C wal_compression) >/dev/null 2>&1; then
     echo 'wal_compression = lz4'
