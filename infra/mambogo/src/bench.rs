@@ -5,6 +5,7 @@ mod goals;
 mod processes;
 mod results;
 mod scenarios;
+mod stages;
 
 use crate::{
     audit,
@@ -108,9 +109,13 @@ impl Bench<'_> {
         let topology = if self.apart { Topology::Apart } else { scenario.topology };
         let gateway = self.up(topology).await?;
         let target = load::target(self.environment, gateway, "bench").await?;
+        let before = self.timings().await;
         let (outcome, kills) = self.measured(scenario, target).await?;
+        // of a process that was killed its last life alone is known
+        let stages = self.timings().await.since(&before).stages();
         let audit = self.audit().await?;
         println!("{}", Table(&outcome));
+        println!("{}", stages::Stages(&stages));
         let judged: Vec<Judged> = scenario.goals.iter().map(|goal| goal.judge(&outcome, &kills)).collect();
         Ok(ScenarioResult {
             name: scenario.name,
@@ -119,8 +124,16 @@ impl Bench<'_> {
             kills,
             audit,
             judged,
+            stages,
             outcome,
         })
+    }
+
+    async fn timings(&self) -> stages::Timings {
+        match &self.running {
+            Some(running) => running.timings().await,
+            None => stages::Timings::default(),
+        }
     }
 
     /// Processes in that arrangement, warmed up: those that run already, or new ones.

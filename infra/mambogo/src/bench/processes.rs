@@ -1,6 +1,6 @@
 //! The processes that are measured: this very program in its roles, started, killed and started again.
 
-use super::Failure;
+use super::{Failure, stages::Timings};
 use loadtest::Part;
 use serde::Serialize;
 use std::{
@@ -55,6 +55,7 @@ impl Topology {
 struct Process {
     arguments: &'static [&'static str],
     gateway: SocketAddr,
+    management: SocketAddr,
     part: Part,
     child: Child,
 }
@@ -78,15 +79,16 @@ impl Process {
         let pid = child.id().ok_or("a process ended at once")?;
         let part = part.unwrap_or_else(|| Part::new(format!("mambogo {}", arguments.join(" ")), pid));
         part.moved_to(pid);
-        let process = Self { arguments, gateway, part, child };
-        process.is_ready(management).await?;
+        let process = Self { arguments, gateway, management, part, child };
+        process.is_ready().await?;
         Ok(process)
     }
 
-    async fn is_ready(&self, management: SocketAddr) -> Result<(), Failure> {
+    async fn is_ready(&self) -> Result<(), Failure> {
         let give_up = Instant::now() + READY;
         while Instant::now() < give_up {
-            if answers_ready(management).await.unwrap_or(false) {
+            let answer = get(self.management, "/health/ready").await.unwrap_or_default();
+            if answer.starts_with("HTTP/1.1 200") {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -95,13 +97,14 @@ impl Process {
     }
 }
 
-/// Whether `/health/ready` says 200.
-async fn answers_ready(management: SocketAddr) -> std::io::Result<bool> {
+/// The whole answer of the management port.
+async fn get(management: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(management).await?;
-    stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.1 200"))
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 fn free_address() -> std::io::Result<SocketAddr> {
@@ -130,6 +133,15 @@ impl Processes {
 
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.processes.first().map_or(SocketAddr::from(([127, 0, 0, 1], 8080)), |process| process.gateway)
+    }
+
+    /// What all of them have timed so far; of one that does not answer, nothing.
+    pub(crate) async fn timings(&self) -> Timings {
+        let mut timings = Timings::default();
+        for process in &self.processes {
+            timings.add(&get(process.management, "/metrics").await.unwrap_or_default());
+        }
+        timings
     }
 
     /// What is measured of them.

@@ -1,6 +1,6 @@
 //! What a benchmark found: for people as a table, for machines as `latest.json`, and as a page with plots.
 
-use super::{Failure, goals::Judged, processes::Topology};
+use super::{Failure, goals::Judged, processes::Topology, stages::Stage};
 use crate::config;
 use chassis::{
     clock::Clock,
@@ -25,6 +25,8 @@ pub(crate) struct ScenarioResult {
     /// What the books say against it; nothing is good news.
     pub(crate) audit: Vec<String>,
     pub(crate) judged: Vec<Judged>,
+    /// Where an order's time went, in the order of its road.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) outcome: Outcome,
 }
 
