@@ -1,7 +1,6 @@
 //! Settings of payments.
 
 use crate::{
-    breaker::{Breaker, BreakerLimits},
     calls::CallLimits,
     guard::Guard,
     handler::Payments,
@@ -10,7 +9,10 @@ use crate::{
     sandbox::Sandbox,
     stripe::{LinkError, Stripe, StripeSettings},
 };
-use chassis::settings::{Environment, Secret, SettingError};
+use chassis::{
+    breaker::{Breaker, BreakerLimits},
+    settings::{Environment, Secret, SettingError},
+};
 use std::{sync::Arc, time::Duration};
 
 /// Which provider takes the money.

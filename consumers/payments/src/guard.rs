@@ -1,11 +1,11 @@
 //! A provider behind a circuit breaker, and with a bound on its calls under way: what neither admits is not begun.
 
 use crate::{
-    breaker::{Admission, Breaker, Position, Ticket},
     metrics,
     provider::{CaptureRequest, Found, Outcome, Provider, RefundRequest, Sought},
 };
 use async_trait::async_trait;
+use chassis::breaker::{Admission, Breaker, Position, Ticket};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

@@ -13,7 +13,6 @@ pub mod plan;
 pub mod calls;
 pub mod provider;
 
-pub mod breaker;
 pub mod guard;
 pub mod sandbox;
 pub mod stripe;

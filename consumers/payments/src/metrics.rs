@@ -1,6 +1,7 @@
 //! What payments counts and times. The names are an interface: a test pins them.
 
-use crate::{breaker::Position, calls::Answer};
+use crate::calls::Answer;
+use chassis::breaker::Position;
 use metrics::{counter, gauge, histogram};
 use std::time::Duration;
 

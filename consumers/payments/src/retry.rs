@@ -1,5 +1,6 @@
 //! When an effect that is not known yet is looked at again. Pure: the jitter comes from the effect's id.
 
+use chassis::jitter::{GOLDEN_GAMMA, mix};
 use schemas::{ids::EffectId, time::Timestamp};
 use std::time::Duration;
 
@@ -71,16 +72,6 @@ impl Retry {
 fn jitter(effect: EffectId, attempt: i32) -> u64 {
     let (high, low) = effect.0.as_u64_pair();
     mix(high ^ low.rotate_left(32) ^ u64::from(attempt.unsigned_abs()).wrapping_mul(GOLDEN_GAMMA))
-}
-
-/// SplitMix64's increment: makes neighbouring numbers differ in many bits.
-pub(crate) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's finaliser (Steele, Lea, Flood 2014).
-pub(crate) fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

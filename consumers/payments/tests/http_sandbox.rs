@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use chassis::{clock::Clock, settings::Secret};
-use payments_worker::{
+use chassis::{
     breaker::{Breaker, BreakerLimits, Position},
+    clock::Clock,
+    settings::Secret,
+};
+use payments_worker::{
     guard::Guard,
     provider::{CaptureRequest, Found, Outcome, Provider, RefundRequest, Sought},
     stripe::{Stripe, StripeSettings},

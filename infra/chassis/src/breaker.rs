@@ -1,5 +1,5 @@
-//! The circuit breaker: when a provider fails too often, it is left alone for a while. Pure: time and chance come in as
-//! arguments. [`crate::guard`] puts it around a provider.
+//! The circuit breaker: when what is called fails too often, it is left alone for a while. Pure: time and chance come in
+//! as arguments; who calls puts it around the call.
 //!
 //! | state | a call | ends |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! The states are those of Nygard, "Release It!" (2007). A library for it was not taken: those that are kept up wrap futures
 //! and read the clock, and none says when to come back, which is what becomes the due time of what is put off.
 
-use crate::retry::{GOLDEN_GAMMA, mix};
+use crate::jitter::{GOLDEN_GAMMA, mix};
 use std::{collections::VecDeque, time::Duration};
 
 /// When it opens, for how long, and what closes it.

@@ -1,9 +1,11 @@
 //! What any process stands on. Knows nothing of orders.
 
+pub mod breaker;
 pub mod clock;
 pub mod crash;
 pub mod health;
 pub mod ids;
+pub mod jitter;
 pub mod kafka;
 pub mod place;
 pub mod postgres;

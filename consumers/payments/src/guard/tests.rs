@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    breaker::BreakerLimits,
     calls::{Answer, CallLimits, Caller},
     plan::{Ask, First, Intent},
 };
+use chassis::breaker::BreakerLimits;
 use schemas::{
     ids::{EffectId, OrderId},
     money::{Currency, Money},
