@@ -3,6 +3,7 @@
 //! noticed here.
 
 use crate::redis_link::{RedisAway, RedisLink};
+use chassis::crash::{self, CrashPoint};
 use redis::Script;
 use schemas::{ids::EffectId, messages::BodyHash};
 use std::sync::Arc;
@@ -44,7 +45,9 @@ impl KeptKeys {
         let hash = hash.to_string();
         let mut script = self.claim.key(format!("{}:{{{effect}}}", self.what));
         script.arg(&hash).arg(TTL_MS);
+        crash::point(CrashPoint::KeyBefore);
         let known: String = self.link.run(&life, &script).await?;
+        crash::point(CrashPoint::KeyAfter);
         Ok(known == hash)
     }
 }

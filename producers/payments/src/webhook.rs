@@ -10,6 +10,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use chassis::crash::{self, CrashPoint};
 use ingress::{
     api::{About, Answer, headers, shape},
     body::RawBody,
@@ -104,11 +105,13 @@ impl Payments {
         }
         let message = message_id(order.0, &format!("provider event {}", notice.event_id));
         let command = Command::new(order.0, message, self.now(), None, notice)?;
+        crash::point(CrashPoint::WebhookBefore);
         if let Err(error) = self.log.send(command).await {
             count("unavailable");
             tracing::warn!(%error, %order, event = notice.event_id, "a webhook was not acknowledged by Kafka");
             return Err(Problem::unavailable("the event could not be taken; send it again"));
         }
+        crash::point(CrashPoint::WebhookAfter);
         Ok("taken")
     }
 }

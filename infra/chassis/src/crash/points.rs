@@ -1,5 +1,8 @@
 //! The crash points, each with the roles that pass it. One table: what is not in it cannot be named, and the sweep of the
 //! whole-system tests takes every line of it.
+//!
+//! Left out is what one statement does that may be repeated at will, and after which nothing has to follow: the rows of
+//! lanes at a worker's first start, topics, the mark in Redis since when it has not forgotten, a view that a read puts back.
 
 use std::{fmt, str::FromStr};
 
@@ -46,6 +49,14 @@ points! {
     ProduceHanded = "produce.handed" of EDGE;
     /// Acknowledged by Kafka, and nobody told.
     ProduceAfter = "produce.after" of EDGE;
+    /// A webhook is believed, and nothing said to Kafka.
+    WebhookBefore = "webhook.before" of EDGE;
+    /// What it tells is on the log, and the provider not answered.
+    WebhookAfter = "webhook.after" of EDGE;
+    /// The body that a key of a refund or an adjustment stands for, in Redis.
+    KeyBefore = "key.before" of EDGE;
+    /// Kept, and nothing said to Kafka.
+    KeyAfter = "key.after" of EDGE;
     /// The claim's answer, in Redis.
     AnswerBefore = "answer.before" of EDGE;
     /// Stored, and the client not answered.

@@ -1,18 +1,14 @@
 //! Late and duplicate answers of the provider, and what needs a human: by webhooks at the public port, and by the
 //! operator's tools. Named by the cases of the fault catalogue.
 
-use crate::system::{Client, Process, System, assert_conserved, order_of};
-use reqwest::Method;
-use schemas::{
-    ids::{self, EffectId, OrderId},
-    time::Timestamp,
-    webhook_signature,
+use crate::system::{
+    Client, Process, System, assert_conserved, order_of,
+    webhook::{self, SECRET, taken},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;
 use testbed::eventually;
-
-const SECRET: &str = "whsec_test";
 
 /// The provider as far as it calls us: it signs, and sends again and again.
 struct Provider<'a> {
@@ -21,19 +17,7 @@ struct Provider<'a> {
 
 impl Provider<'_> {
     async fn post(&self, event: &Value, secret: &str) -> u16 {
-        let body = event.to_string();
-        let now = Timestamp(chassis::clock::Clock::system().now_millis());
-        let answer = reqwest::Client::new()
-            .post(format!("http://{}/api/payments/webhooks", self.edge.gateway()))
-            .header(
-                webhook_signature::HEADER,
-                webhook_signature::sign(secret.as_bytes(), now, body.as_bytes()),
-            )
-            .body(body)
-            .send()
-            .await
-            .unwrap();
-        answer.status().as_u16()
+        webhook::post(self.edge.gateway(), event, secret).await.unwrap()
     }
 
     /// Tells three times of one thing, all at once.
@@ -42,22 +26,6 @@ impl Provider<'_> {
             tokio::join!(self.post(event, SECRET), self.post(event, SECRET), self.post(event, SECRET));
         assert_eq!(answers, (200, 200, 200), "{event}");
     }
-}
-
-/// An event about what was called with `key`, as the sandbox names things.
-fn event(kind: &str, order: &str, key: EffectId, amount: i64, status: &str) -> Value {
-    let order: OrderId = order.parse().unwrap();
-    let metadata =
-        json!({"order_id": order, "capture_id": ids::effect_id(order, "capture"), "effect_key": key});
-    let object = json!({"id": format!("sandbox-{}", key.0.simple()), "amount": amount, "currency": "usd",
-                        "status": status, "metadata": metadata});
-    json!({"id": format!("evt_{kind}_{key}"), "type": kind, "data": {"object": object}})
-}
-
-fn taken(order: &Value) -> Value {
-    let id = order["orderId"].as_str().unwrap();
-    let capture = ids::effect_id(id.parse().unwrap(), "capture");
-    event("payment_intent.succeeded", id, capture, order["total"]["amount"].as_i64().unwrap(), "succeeded")
 }
 
 async fn number(system: &System, sql: &'static str) -> i64 {

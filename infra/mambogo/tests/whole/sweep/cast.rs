@@ -1,7 +1,7 @@
 //! The processes, one a role: told where to die, looked at, and started again.
 
 use super::plan::Turn;
-use crate::system::{Process, System, free_address};
+use crate::system::{Process, System, free_address, webhook};
 use chassis::crash::{CrashPoint, Place, SETTING};
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 /// Recovery is waited for in each step: what only makes it shorter is set short.
-pub const SETTINGS: [(&str, &str); 7] = [
+pub const SETTINGS: [(&str, &str); 8] = [
     // who comes back under its name gets its partitions at once, not after the group's session time-out
     ("KAFKA_GROUP_INSTANCE_ID", "sweep"),
     ("KAFKA_DELIVERY_TIMEOUT", "1s"),
@@ -23,6 +23,7 @@ pub const SETTINGS: [(&str, &str); 7] = [
     ("ORDER_DEADLINE", "1h"),
     // on a machine so loaded that Redis seems away, no miss there is ever a proof, and nothing is answered from it
     ("REDIS_RESPONSE_TIMEOUT", "5s"),
+    ("STRIPE_WEBHOOK_SECRET", webhook::SECRET),
 ];
 /// The second gateway's orders expire soon.
 const HASTY: (&str, &str) = ("ORDER_DEADLINE", "1s");

@@ -2,11 +2,11 @@
 //! do meanwhile. A promise that is broken is returned, never a panic: the sweep goes on.
 
 use super::{cast::Cast, history::History, plan::Turn, requests::Wire};
-use crate::system::{Client, System, order_of};
+use crate::system::{Client, System, order_of, webhook};
 use chassis::crash::CrashPoint;
 use reqwest::Method;
-use serde_json::Value;
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -16,6 +16,7 @@ use tokio::{
 const AGAIN: Duration = Duration::from_millis(100);
 /// The first rounds of a step have orders of every kind, then each so many: the others only keep things going.
 const FULL: usize = 3;
+const ORDERS: &str = "/api/orders";
 const SETTLED: [&str; 4] = ["CONFIRMED", "REJECTED", "CANCELLED", "EXPIRED"];
 
 const SERVICES: [&str; 3] = ["orders", "inventory", "payments"];
@@ -59,6 +60,7 @@ struct Street {
     system: Arc<System>,
     client: Client,
     hasty: Client,
+    gateway: SocketAddr,
     wire: Arc<Wire>,
     products: Vec<String>,
     history: Arc<History>,
@@ -66,10 +68,11 @@ struct Street {
 
 impl Shop {
     pub async fn open(system: &Arc<System>, products: Vec<String>, cast: &Cast) -> Self {
-        let token = system.tool(&["token", "--user", "sweep"]).await;
+        let token = system.tool(&["token", "--user", "sweep", "--scope", "payments:refund"]).await;
         let street = Street {
             system: Arc::clone(system),
             client: Client::new(cast.gateway, token.trim()),
+            gateway: cast.gateway,
             hasty: Client::new(cast.hasty.gateway(), token.trim()),
             wire: Arc::new(Wire::open(system)),
             products,
@@ -110,6 +113,7 @@ impl Shop {
         self.order(Street::cancel);
         self.order(Street::hasty);
         self.order(Street::refund);
+        self.order(Street::told);
         self.lives.spawn(self.street.clone().reserve_outside());
         // a record that a service parks is seldom: one of the three a round, and what the step asks for
         let turn = SERVICES[rand::random_range(0..SERVICES.len())];
@@ -167,12 +171,37 @@ impl Street {
     /// Confirmed, and a part of it given back at the second try.
     async fn refund(self) -> Kept {
         let id = self.settled(&self.client, "refunded", "SANDBOX_REFUND_FLAKY", &["CONFIRMED"]).await?;
-        self.wire.refund(&id, 1).await?;
+        let (path, body) = (format!("/api/payments/{id}/refund"), json!({"amount": 1, "reason": "swept"}));
+        accepted(&self.client, &path, &format!("refund-{id}"), &body).await?;
         let mut tick = patience();
         while self.wire.refunded(&id).await.ok() != Some(1) {
             tick.tick().await;
         }
         Ok(())
+    }
+
+    /// The provider's answer is lost, and it tells of the money that it took, until it is heard; and then once more.
+    async fn told(self) -> Kept {
+        let id = self.place(&self.client, "told", "SANDBOX_TIMEOUT_CHARGED", &["CONFIRMED"]).await?;
+        let mut tick = patience();
+        let order = loop {
+            tick.tick().await;
+            if self.wire.is_charged(&id).await.ok() == Some(true)
+                && let Some(order) = self.read(&self.client, &id, 0).await?
+            {
+                break order;
+            }
+        };
+        let (event, mut heard) = (webhook::taken(&order), 0);
+        while heard < 2 {
+            tick.tick().await;
+            match webhook::post(self.gateway, &event, webhook::SECRET).await {
+                Some(200) => heard += 1,
+                None | Some(429 | 503) => {}
+                Some(status) => return Err(format!("a webhook of {id} was answered {status}")),
+            }
+        }
+        self.end(&self.client, &id).await
     }
 
     /// A record that cannot be read, of an order that has settled: parked, then mended and redriven, or given up.
@@ -225,10 +254,10 @@ impl Street {
     ) -> Result<String, String> {
         let key = format!("{kind}-{}", chassis::ids::random().simple());
         let order = order_of(self.product(), 1, method);
-        let id = accepted(client, &key, &order).await?;
+        let id = accepted(client, ORDERS, &key, &order).await?;
         self.history.accepted(&key, &id, ends)?;
         self.read(client, &id, 0).await?;
-        let again = accepted(client, &key, &order).await?;
+        let again = accepted(client, ORDERS, &key, &order).await?;
         self.history.accepted(&key, &again, ends)?;
         Ok(id)
     }
@@ -266,17 +295,17 @@ impl Street {
     }
 }
 
-/// Submits until there is a 202, as a patient client does.
-async fn accepted(client: &Client, key: &str, order: &Value) -> Result<String, String> {
+/// Asks until there is a 202, as a patient client does.
+async fn accepted(client: &Client, path: &str, key: &str, body: &Value) -> Result<String, String> {
     let mut tick = patience();
     loop {
         tick.tick().await;
-        let request = client.request(Method::POST, "/api/orders").header("Idempotency-Key", key).json(order);
+        let request = client.request(Method::POST, path).header("Idempotency-Key", key).json(body);
         let Some(answer) = client.try_send(request).await else { continue };
         match answer.status.as_u16() {
             202 => return Ok(answer.order_id()),
             409 | 429 | 503 => {}
-            status => return Err(format!("submitting {key}: {status} {}", answer.body)),
+            status => return Err(format!("{path} under {key}: {status} {}", answer.body)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What reaches the services without the gateway: operators' refunds, other systems' reserves, records nobody can read;
+//! What reaches the services without the gateway: other systems' reserves, records nobody can read;
 //! and what the shop sells, at a price by which the sandbox provider behaves.
 
 use crate::system::System;
@@ -10,8 +10,8 @@ use chassis::{
 use publisher::{Destination, OutboundRecord, Publisher, PublisherConfig};
 use schemas::{
     envelope::{Envelope, HEADER},
-    ids::{EffectId, MessageId, OrderId},
-    messages::{CancelOrder, Message, RefundOrder, ReserveStock, StockLine},
+    ids::{self, MessageId, OrderId},
+    messages::{CancelOrder, Message, ReserveStock, StockLine},
     time::Timestamp,
     topics::{self, Topic},
     wire,
@@ -54,18 +54,18 @@ impl Wire {
         Self { publisher: Publisher::start(config).unwrap(), tables }
     }
 
-    /// An operator gives `amount` of the order back.
-    pub async fn refund(&self, order: &str, amount: i64) -> Result<(), String> {
-        let order_id: OrderId = order.parse().unwrap();
-        let refund_id = EffectId(chassis::ids::random());
-        let (requested_by, reason) = ("sweep".to_owned(), "swept".to_owned());
-        self.say(order_id.0, &RefundOrder { order_id, refund_id, amount, requested_by, reason }).await
-    }
-
     /// What has been given back of the order, as orders know it.
     pub async fn refunded(&self, order: &str) -> sqlx::Result<i64> {
         let refunded = sqlx::query_scalar("SELECT refunded FROM orders.orders WHERE id = $1::text::uuid");
         refunded.bind(order).fetch_one(&self.tables).await
+    }
+
+    /// Whether the sandbox provider has taken the order's money.
+    pub async fn is_charged(&self, order: &str) -> sqlx::Result<bool> {
+        let capture = ids::effect_id(order.parse().unwrap(), "capture");
+        let charges = "SELECT count(*) FROM sandbox.charges WHERE key = $1 AND state = 'CHARGED'";
+        let count: i64 = sqlx::query_scalar(charges).bind(capture.0).fetch_one(&self.tables).await?;
+        Ok(count > 0)
     }
 
     /// Another system holds a unit for `time`.

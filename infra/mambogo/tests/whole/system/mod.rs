@@ -4,6 +4,7 @@
 mod audit;
 mod client;
 mod process;
+pub mod webhook;
 
 pub use audit::assert_conserved;
 pub use client::{Client, order_of};
