@@ -1,13 +1,17 @@
 //! How a process connects to Postgres: dedicated connections for workers, a pool for the edge.
 
 use sqlx::{
-    Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    Connection, PgConnection, PgPool, Postgres,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
+    query::Query,
 };
 use std::{future::Future, io, str::FromStr, time::Duration};
 
 /// Longest time for a connection to be made, its greeting included.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Longest time for [`read`] to get a connection, and then for its rows: more than a statement of the edge may run.
+const READ: Duration = Duration::from_secs(3);
 
 /// Session limits of a worker's connection. A frozen owner must not hold locks longer than its group waits for it.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +89,33 @@ pub async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<
 #[must_use]
 pub fn silent(limit: Duration) -> sqlx::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} ms", limit.as_millis())).into()
+}
+
+/// The rows of one statement, over a connection of `pool`. A connection that says nothing is given up, not given back:
+/// nothing at this end would notice, and the pool would hand it out, or wait for it, until TCP gives up.
+///
+/// # Errors
+/// What the server says; [`io::ErrorKind::TimedOut`] when no connection is free, or no answer comes, within 3 s.
+pub async fn read(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> sqlx::Result<Vec<PgRow>> {
+    let mut connection = within(READ, pool.acquire()).await?;
+    let rows = within(READ, query.fetch_all(&mut *connection)).await;
+    if rows.is_err() {
+        drop(connection.detach());
+    }
+    rows
+}
+
+/// Whether the server answers over `pool`, as [`read`] would hear it.
+///
+/// # Errors
+/// As of [`read`].
+pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
+    let mut connection = within(READ, pool.acquire()).await?;
+    let answer = within(READ, connection.ping()).await;
+    if answer.is_err() {
+        drop(connection.detach());
+    }
+    answer
 }
 
 /// Sizes and times of a pool.

@@ -4,6 +4,7 @@ use crate::{
     product::Product,
     wanted::{Sort, Wanted},
 };
+use chassis::postgres;
 use ingress::page::Cursor;
 use schemas::{
     ids::ProductId,
@@ -36,7 +37,8 @@ pub(crate) async fn page(
     wanted: &Wanted,
     category: Option<i32>,
 ) -> sqlx::Result<Vec<Product>> {
-    let rows = page_query("", wanted, category).build().fetch_all(pool).await?;
+    let mut query = page_query("", wanted, category);
+    let rows = postgres::read(pool, query.build()).await?;
     rows.iter().map(product_of).collect()
 }
 
@@ -92,7 +94,7 @@ fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuil
 /// Each product, sold or no longer, in the order of the question.
 pub(crate) async fn products(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Option<Product>>> {
     let sql = format!("SELECT {COLUMNS} FROM catalog.products p {JOINED} WHERE p.id = ANY ($1)");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(pool).await?;
+    let rows = postgres::read(pool, sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids)).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
         let product = product_of(row)?;
@@ -104,8 +106,8 @@ pub(crate) async fn products(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Op
 
 /// Every category, by name.
 pub(crate) async fn categories(pool: &PgPool) -> sqlx::Result<Vec<Category>> {
-    let rows = sqlx::query("SELECT id, slug, name FROM catalog.categories ORDER BY name, id");
-    let rows = rows.fetch_all(pool).await?;
+    let query = sqlx::query("SELECT id, slug, name FROM catalog.categories ORDER BY name, id");
+    let rows = postgres::read(pool, query).await?;
     let of = |row: &PgRow| {
         Ok(Category { id: row.try_get("id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
     };

@@ -2,10 +2,10 @@
 //! degraded, not unready: orders are still taken, and still one a key.
 
 use crate::metrics;
-use chassis::health::Part;
+use chassis::{health::Part, postgres};
 use ingress::{log::Log, redis_link::RedisLink};
 use orders_api::PriceBook;
-use sqlx::{Connection, PgPool};
+use sqlx::PgPool;
 use std::time::Duration;
 
 /// Time between two looks while all is well, and while something is away.
@@ -53,9 +53,9 @@ impl Watched {
     async fn postgres(&self) -> Result<(), String> {
         // in a task of its own: a query is never dropped half-way
         let pool = self.pool.clone();
-        let asked = tokio::spawn(async move { pool.acquire().await?.ping().await });
+        let asked = tokio::spawn(async move { postgres::ping(&pool).await });
         match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => answer.map(drop).map_err(|error| error.to_string()),
+            Ok(Ok(answer)) => answer.map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         }

@@ -1,5 +1,6 @@
 //! The SQL of the inventory endpoints: reads only, on the role of the edge.
 
+use chassis::postgres;
 use schemas::ids::ProductId;
 use serde::Serialize;
 use sqlx::{PgPool, Row};
@@ -19,11 +20,10 @@ pub(crate) struct Levels {
 
 /// The stock of each product, in the order of the question.
 pub(crate) async fn levels(pool: &PgPool, products: &[ProductId]) -> sqlx::Result<Vec<Option<Levels>>> {
-    let rows =
+    let query =
         sqlx::query("SELECT id, available, held, sold, version FROM inventory.products WHERE id = ANY ($1)")
-            .bind(products.iter().map(|product| product.0).collect::<Vec<Uuid>>())
-            .fetch_all(pool)
-            .await?;
+            .bind(products.iter().map(|product| product.0).collect::<Vec<Uuid>>());
+    let rows = postgres::read(pool, query).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
         let product_id = ProductId(row.try_get("id")?);

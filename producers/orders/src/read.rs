@@ -1,6 +1,7 @@
 //! The SQL of the orders endpoints: reads only, each on the role of the edge.
 
 use crate::proof::{Lanes, Outboxes};
+use chassis::postgres;
 use chrono::{DateTime, Utc};
 use ingress::page::Cursor;
 use schemas::{
@@ -40,7 +41,7 @@ pub(crate) enum Found {
 /// Looks for many orders at once, rows and parked records in one snapshot, so that a redrive in between hides nothing.
 pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) -> sqlx::Result<Vec<Found>> {
     let keys: Vec<[u8; 36]> = wanted.iter().map(|one| topics::key(one.order.0)).collect();
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT w.at, o.id, o.owner, o.body_hash, o.version, o.status, o.reason, o.currency, o.total, o.refunded,
                 o.product_ids, o.quantities, o.unit_prices, o.shipping_address, o.payment_method, o.accepted_at,
                 o.deadline, o.updated_at, o.timeline, p.record
@@ -60,9 +61,8 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
     .bind(keys.iter().map(|key| topics::partition_of(key, partitions)).collect::<Vec<i32>>())
     .bind(keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>())
     .bind(Topic::OrderCommands.name())
-    .bind(PARKED_PER_KEY)
-    .fetch_all(pool)
-    .await?;
+    .bind(PARKED_PER_KEY);
+    let rows = postgres::read(pool, query).await?;
 
     let mut found = vec![Found::Nothing; wanted.len()];
     for row in &rows {
@@ -136,7 +136,7 @@ pub(crate) async fn list(
         Some(cursor) => (DateTime::from_timestamp_millis(cursor.sort), Some(cursor.id)),
         None => (None, None),
     };
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, product_ids, quantities,
                 unit_prices, shipping_address, payment_method, accepted_at, deadline, updated_at, timeline
          FROM orders.orders
@@ -148,48 +148,45 @@ pub(crate) async fn list(
     .bind(status.map(OrderStatus::as_str))
     .bind(before)
     .bind(id)
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
+    .bind(limit);
+    let rows = postgres::read(pool, query).await?;
     rows.iter().map(order_of).collect()
 }
 
 /// Where the orders lanes stand.
 pub(crate) async fn lanes(pool: &PgPool) -> sqlx::Result<Lanes> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT partition, next_offset FROM orders.lane WHERE consumer_group = $1 AND topic = $2",
     )
     .bind(ORDERS_GROUP)
-    .bind(Topic::OrderCommands.name())
-    .fetch_all(pool)
-    .await?;
+    .bind(Topic::OrderCommands.name());
+    let rows = postgres::read(pool, query).await?;
     rows.iter().map(|row| Ok((row.try_get("partition")?, row.try_get("next_offset")?))).collect()
 }
 
 /// The last packed row of each orders lane.
 pub(crate) async fn outboxes(pool: &PgPool) -> sqlx::Result<Outboxes> {
-    let rows = sqlx::query("SELECT id, outbox_seq FROM orders.lane WHERE consumer_group = $1 AND topic = $2")
-        .bind(ORDERS_GROUP)
-        .bind(Topic::OrderCommands.name())
-        .fetch_all(pool)
-        .await?;
+    let query =
+        sqlx::query("SELECT id, outbox_seq FROM orders.lane WHERE consumer_group = $1 AND topic = $2")
+            .bind(ORDERS_GROUP)
+            .bind(Topic::OrderCommands.name());
+    let rows = postgres::read(pool, query).await?;
     rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("outbox_seq")?))).collect()
 }
 
 /// Whether no outbox holds any of these rows, or of those before them.
 pub(crate) async fn are_drained(pool: &PgPool, outboxes: &Outboxes) -> sqlx::Result<bool> {
     let (lanes, seqs): (Vec<Uuid>, Vec<i64>) = outboxes.iter().copied().unzip();
-    let row = sqlx::query(
+    let query = sqlx::query(
         "SELECT NOT EXISTS (
              SELECT FROM UNNEST($1::uuid[], $2::bigint[]) AS w (lane, seq)
              JOIN orders.outbox o ON o.lane = w.lane AND o.seq <= w.seq
          ) AS drained",
     )
     .bind(lanes)
-    .bind(seqs)
-    .fetch_one(pool)
-    .await?;
-    row.try_get("drained")
+    .bind(seqs);
+    let rows = postgres::read(pool, query).await?;
+    rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("drained")
 }
 
 /// A product's price as the catalogue has it.
@@ -207,15 +204,14 @@ pub(crate) async fn prices(
     place: (DateTime<Utc>, Uuid),
     page: i64,
 ) -> sqlx::Result<Vec<PriceRow>> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "SELECT id, price, currency, is_active, updated_at FROM catalog.products
          WHERE (updated_at, id) > ($1, $2) ORDER BY updated_at, id LIMIT $3",
     )
     .bind(place.0)
     .bind(place.1)
-    .bind(page)
-    .fetch_all(pool)
-    .await?;
+    .bind(page);
+    let rows = postgres::read(pool, query).await?;
     rows.iter()
         .map(|row| {
             Ok(PriceRow {

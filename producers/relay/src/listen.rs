@@ -13,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 /// The tick covers for an ear that is deaf, so there is no hurry.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// An ear that has heard nothing for this long is replaced: a connection that has gone without a word is as quiet as one
+/// with nothing to hear, and nothing at this end would tell.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// One task for each database among `bells`; each rings the bells of its database.
 pub(crate) fn spawn(bells: &[(Secret, Arc<Notify>)], stop: &CancellationToken) -> JoinSet<()> {
     let mut databases: Vec<(Secret, Vec<Arc<Notify>>)> = Vec::new();
@@ -44,13 +48,16 @@ async fn listen(url: Secret, bells: Vec<Arc<Notify>>) {
     }
 }
 
-/// Until the connection is lost.
+/// Until the connection is lost, or quiet for too long.
 async fn listen_once(url: &Secret, bells: &[Arc<Notify>]) -> sqlx::Result<()> {
     let limits = PoolLimits { max: 1, min: 0, acquire: Duration::from_secs(10), ..PoolLimits::default() };
     let pool = postgres::pool(url.expose(), "mambogo relay ear", SessionLimits::WORKER, limits)?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
-    while listener.try_recv().await?.is_some() {
+    while let Ok(heard) = tokio::time::timeout(QUIET, listener.try_recv()).await {
+        if heard?.is_none() {
+            break;
+        }
         bells.iter().for_each(|bell| bell.notify_one());
     }
     Ok(())

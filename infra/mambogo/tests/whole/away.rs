@@ -146,17 +146,22 @@ async fn a_process_that_is_told_to_stop_while_everything_is_away_stops_in_time()
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgres_workers_wait_alive_and_go_on_by_themselves() {
     let stage = Stage::build().await;
-    for (what, refuse) in [("cut", Proxy::cut as fn(&Proxy)), ("held", Proxy::hold)] {
+    for (what, refuse) in
+        [("cut", Proxy::cut as fn(&Proxy)), ("held", Proxy::hold), ("silent", Proxy::silence)]
+    {
         let running = stage.submit(&format!("before-{what}"), 10).await;
         refuse(&stage.postgres);
         let meanwhile = stage.submit(what, 5).await;
-        stage.names("Postgres").await;
+        // connections that have fallen silent are given up, and new ones work
+        if what != "silent" {
+            stage.names("Postgres").await;
+        }
         stage.postgres.open();
         stage.settle(&format!("before-{what}"), &running).await;
         stage.settle(what, &meanwhile).await;
         stage.all.is_ready().await;
     }
-    stage.end(30).await;
+    stage.end(45).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
