@@ -49,7 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // it sees the system from outside, as its clients do
     ("loadtest", &["schemas", "chassis"]),
     ("auditor", &["schemas", "chassis"]),
-    ("chaos", &["schemas", "chassis", "replay", "auditor"]),
+    ("chaos", &["schemas", "chassis", "replay", "auditor", "testbed"]),
     // the pure parts of both sides
     (
         "simulator",

@@ -5,6 +5,7 @@ use crate::{
     buyer::{Life, is_end},
     instance::Instance,
     log::follow,
+    provider::{Charge, Provider},
     store,
     trail::Trail,
     verdict::{Findings, Invariant},
@@ -28,7 +29,8 @@ const LOOK: &str = "mambogo replay --topic all --key ORDER shows its trace";
 /// When the database does not answer.
 pub(crate) async fn come_to_rest(instance: &Instance, findings: &Findings) -> Result<Duration, Failure> {
     let url = Secret::new(instance.setting("AUDIT_DATABASE_URL")?);
-    let mut auditor = Auditor::new(AuditConfig::new(&url));
+    // the provider is not the built-in one: its ledger is compared below
+    let mut auditor = Auditor::new(AuditConfig { ledger: None, ..AuditConfig::new(&url) });
     let begun = Instant::now();
     loop {
         // right after a fault a connection may still break: that is no finding
@@ -140,4 +142,67 @@ pub(crate) async fn against_the_log(
         }
     }
     Ok(trail)
+}
+
+/// Each capture of ours is one charge of the provider's, of that amount, with as much given back; and what it charged and
+/// we did not capture it has given back whole.
+///
+/// # Errors
+/// When the database or the provider do not answer.
+pub(crate) async fn against_the_provider(
+    instance: &Instance,
+    provider: &Provider,
+    findings: &Findings,
+) -> Result<(), Failure> {
+    let (ours, its) = (store::captured(instance).await?, provider.charges().await?);
+    compare(&ours, &its, findings);
+    Ok(())
+}
+
+fn compare(ours: &[Charge], its: &[Charge], findings: &Findings) {
+    let mut charged: HashMap<&str, &Charge> = HashMap::new();
+    for charge in its {
+        if charged.insert(&charge.effect, charge).is_some() {
+            let what = format!("order {}: capture {} was charged twice", charge.order, charge.effect);
+            findings.add(Invariant::Once, what);
+        }
+    }
+    for capture in ours {
+        let charge = charged.remove(capture.effect.as_str());
+        if charge != Some(capture) {
+            let what = format!(
+                "order {}: our books have {capture:?}, the provider's {charge:?}; {LOOK}",
+                capture.order
+            );
+            findings.add(Invariant::Books, what);
+        }
+    }
+    for charge in charged.values().filter(|charge| charge.refunded != charge.amount) {
+        let what = format!("order {}: the provider keeps {charge:?}, our books do not; {LOOK}", charge.order);
+        findings.add(Invariant::Books, what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charge(effect: &str, amount: i64, refunded: i64) -> Charge {
+        Charge { effect: effect.to_owned(), order: "o".to_owned(), amount, refunded }
+    }
+
+    #[test]
+    fn each_way_in_which_books_can_differ_is_found() {
+        let found = |ours: &[Charge], its: &[Charge]| {
+            let findings = Findings::default();
+            compare(ours, its, &findings);
+            findings.take().into_keys().collect::<Vec<_>>()
+        };
+        let kept = || charge("a", 700, 0);
+        assert_eq!(found(&[kept()], &[kept(), charge("b", 500, 500)]), []);
+        assert_eq!(found(&[kept(), charge("b", 500, 500)], &[kept()]), [Invariant::Books]);
+        assert_eq!(found(&[], &[kept()]), [Invariant::Books]);
+        assert_eq!(found(&[charge("a", 700, 1)], &[kept()]), [Invariant::Books]);
+        assert_eq!(found(&[kept()], &[kept(), kept()]), [Invariant::Once]);
+    }
 }

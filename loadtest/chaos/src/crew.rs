@@ -4,6 +4,7 @@
 use crate::{
     Failure,
     instance::Instance,
+    metrics,
     running::{Running, Signal},
 };
 use std::{
@@ -29,6 +30,8 @@ pub(crate) enum Role {
     Worker,
     /// `mambogo relay`
     Relay,
+    /// `mambogo provider`
+    Provider,
 }
 
 impl Role {
@@ -37,6 +40,7 @@ impl Role {
             Self::Gateway => "serve",
             Self::Worker => "work",
             Self::Relay => "relay",
+            Self::Provider => "provider",
         }
     }
 }
@@ -47,6 +51,7 @@ struct Seat {
     role: Role,
     name: String,
     settings: Vec<(String, String)>,
+    /// Of a provider, its API.
     gateway: u16,
     management: u16,
     child: Option<Child>,
@@ -76,6 +81,11 @@ impl Crew {
         }
     }
 
+    /// One more setting for all that start from now on.
+    pub(crate) fn tell(&mut self, key: &str, value: String) {
+        self.settings.insert(key.to_owned(), value);
+    }
+
     /// Runs a command of the program to its end and returns what it printed.
     ///
     /// # Errors
@@ -100,12 +110,12 @@ impl Crew {
     ///
     /// # Errors
     /// When no port is free.
-    pub(crate) fn seat(&mut self, role: Role, settings: &[(&str, &str)]) -> Result<usize, Failure> {
+    pub(crate) fn seat(&mut self, role: Role, settings: &[(String, String)]) -> Result<usize, Failure> {
         let of_role = self.seats.iter().filter(|seat| seat.role == role).count();
         let seat = Seat {
             role,
             name: format!("mambogo-{}-{}", role.argument(), of_role + 1),
-            settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            settings: settings.to_vec(),
             gateway: self.free_port()?,
             management: self.free_port()?,
             child: None,
@@ -130,6 +140,38 @@ impl Crew {
         gateways.map(|seat| format!("http://127.0.0.1:{}", seat.gateway)).collect()
     }
 
+    /// Where it can be called.
+    ///
+    /// # Errors
+    /// When there is no such seat.
+    pub(crate) fn address(&self, seat: usize) -> Result<String, Failure> {
+        Ok(format!("127.0.0.1:{}", self.at(seat)?.gateway))
+    }
+
+    /// Batches of it that the database has refused, for another has its lanes; 0 of a process that has begun anew.
+    ///
+    /// # Errors
+    /// When its metrics cannot be read.
+    pub(crate) async fn refusals(&self, seat: usize) -> Result<f64, Failure> {
+        self.metric(seat, metrics::FAILURES, "fate=\"fenced\"").await
+    }
+
+    /// Records that wait in the memory of that group's worker.
+    ///
+    /// # Errors
+    /// When its metrics cannot be read.
+    pub(crate) async fn waiting(&self, seat: usize, group: &str) -> Result<f64, Failure> {
+        self.metric(seat, metrics::WAITING, &format!("group=\"{group}\"")).await
+    }
+
+    /// The sum over all labels with `label` among them.
+    async fn metric(&self, seat: usize, name: &str, label: &str) -> Result<f64, Failure> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.at(seat)?.management);
+        let page = reqwest::get(url).await?.text().await?;
+        let lines = page.lines().filter(|line| line.split('{').next() == Some(name) && line.contains(label));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// The name of its log and pid file.
     pub(crate) fn name(&self, seat: usize) -> Result<&str, Failure> {
         Ok(&self.at(seat)?.name)
@@ -151,6 +193,7 @@ impl Crew {
             .env_clear()
             .envs(&self.settings)
             .env("GATEWAY_ADDR", format!("127.0.0.1:{}", seat.gateway))
+            .env("SANDBOX_PROVIDER_ADDR", format!("127.0.0.1:{}", seat.gateway))
             .env("MANAGEMENT_ADDR", format!("127.0.0.1:{}", seat.management))
             .envs(seat.settings.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
@@ -173,7 +216,11 @@ impl Crew {
             if let Some(status) = seat.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 return Err(format!("{name} ended by itself ({status}); {} says why", log.display()).into());
             }
-            let url = format!("http://127.0.0.1:{}/health/ready", seat.management);
+            let url = match seat.role {
+                // it says nothing of itself: it answers, or it does not
+                Role::Provider => format!("http://127.0.0.1:{}/_sandbox/faults", seat.gateway),
+                _ => format!("http://127.0.0.1:{}/health/ready", seat.management),
+            };
             if reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }

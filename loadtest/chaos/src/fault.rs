@@ -5,11 +5,18 @@ use crate::{
     Failure,
     crew::{Crew, Role},
     instance::{BROKERS, Instance},
+    lines::Lines,
+    provider::Provider,
     running::Signal,
     store,
+    verdict::{Findings, Invariant},
 };
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use std::time::{Duration, Instant};
+
+/// How often a worker is frozen until it was refused once, and how long it may take to have something in hand.
+const STRIKES: u32 = 5;
+const TO_HAVE_WORK: Duration = Duration::from_secs(20);
 
 /// What can be broken. A group's session time-out is 6 s, a relay's lease 3 s, a broker's session 9 s: what is frozen
 /// stays so for longer, and comes back as a zombie.
@@ -33,11 +40,16 @@ pub(crate) enum Fault {
     BrokerFrozen,
     BrokersAway,
     Rebalances,
+    ProviderAway,
+    ProviderFails,
+    WebhooksLate,
+    GatewayCutOff,
+    WorkerCutOff,
 }
 
 impl Fault {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Nothing,
         Self::WorkerKilled,
         Self::WorkerFrozen,
@@ -56,6 +68,11 @@ impl Fault {
         Self::BrokerFrozen,
         Self::BrokersAway,
         Self::Rebalances,
+        Self::ProviderAway,
+        Self::ProviderFails,
+        Self::WebhooksLate,
+        Self::GatewayCutOff,
+        Self::WorkerCutOff,
     ];
 
     /// What the table calls it.
@@ -79,6 +96,11 @@ impl Fault {
             Self::BrokerFrozen => "broker frozen",
             Self::BrokersAway => "brokers away",
             Self::Rebalances => "rebalances",
+            Self::ProviderAway => "provider away",
+            Self::ProviderFails => "provider fails",
+            Self::WebhooksLate => "webhooks late",
+            Self::GatewayCutOff => "gateway cut off",
+            Self::WorkerCutOff => "worker cut off",
         }
     }
 }
@@ -98,6 +120,9 @@ pub(crate) struct Struck {
 pub(crate) struct Stage<'a> {
     pub(crate) instance: &'a Instance,
     pub(crate) crew: &'a mut Crew,
+    pub(crate) lines: &'a Lines,
+    pub(crate) provider: &'a Provider,
+    pub(crate) findings: &'a Findings,
     pub(crate) random: &'a mut StdRng,
     /// How long all brokers are away.
     pub(crate) outage: Duration,
@@ -119,7 +144,7 @@ impl Stage<'_> {
             Fault::WorkerKilled => self.killed(Role::Worker).await,
             Fault::RelayKilled => self.killed(Role::Relay).await,
             Fault::GatewayKilled => self.killed(Role::Gateway).await,
-            Fault::WorkerFrozen => self.frozen(Role::Worker, 8_000..11_000).await,
+            Fault::WorkerFrozen => self.zombie().await,
             Fault::RelayFrozen => self.frozen(Role::Relay, 4_500..7_000).await,
             Fault::GatewayFrozen => self.frozen(Role::Gateway, 4_000..7_000).await,
             Fault::RedisKilled => self.part_killed("redis", "redis", 0..500).await,
@@ -139,6 +164,13 @@ impl Stage<'_> {
             }
             Fault::BrokersAway => self.brokers_away().await,
             Fault::Rebalances => self.rebalances().await,
+            Fault::ProviderAway => self.provider_away().await,
+            Fault::ProviderFails => self.provider_fails().await,
+            Fault::WebhooksLate => self.webhooks_late().await,
+            Fault::GatewayCutOff => Ok(self.cut_off("the second gateway and Redis", &self.lines.redis).await),
+            Fault::WorkerCutOff => {
+                Ok(self.cut_off("the first worker and Postgres", &self.lines.postgres).await)
+            }
         }
     }
 
@@ -163,8 +195,42 @@ impl Stage<'_> {
         Ok(Struck { broken, healed: broken, what })
     }
 
+    /// A worker frozen with a batch in hand, past its session: thawed, it goes on with what others have done since, and
+    /// the database has to refuse it. Struck again until that is seen.
+    async fn zombie(&mut self) -> Result<Struck, Failure> {
+        let seat = self.one_of(Role::Worker)?;
+        let (broken, what) = (Instant::now(), self.crew.name(seat)?.to_owned());
+        for strike in 1..=STRIKES {
+            let before = self.crew.refusals(seat).await?;
+            self.has_work_in_hand(seat).await?;
+            let struck = self.freeze(seat, 8_000..11_000).await?;
+            if self.crew.refusals(seat).await? > before {
+                let what = format!("{}, refused at strike {strike}", struck.what);
+                return Ok(Struck { broken, what, ..struck });
+            }
+        }
+        let never = format!("{what} was frozen {STRIKES} times with a batch in hand, and never refused");
+        self.findings.add(Invariant::Once, &never);
+        Ok(Struck { broken, healed: Instant::now(), what: never })
+    }
+
+    /// Payments' batches take longest, for their calls: what waits behind one says that it is under way.
+    async fn has_work_in_hand(&self, seat: usize) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while self.crew.waiting(seat, "payments").await? == 0.0 {
+            if begun.elapsed() > TO_HAVE_WORK {
+                return Err("the worker that was to be frozen has nothing to do".into());
+            }
+        }
+        Ok(())
+    }
+
     async fn frozen(&mut self, role: Role, millis: std::ops::Range<u64>) -> Result<Struck, Failure> {
         let seat = self.one_of(role)?;
+        self.freeze(seat, millis).await
+    }
+
+    async fn freeze(&mut self, seat: usize, millis: std::ops::Range<u64>) -> Result<Struck, Failure> {
         let frozen = self.crew.running(seat)?;
         let (broken, time) = (Instant::now(), self.time(millis));
         frozen.signal(Signal::Stop)?;
@@ -250,7 +316,7 @@ impl Stage<'_> {
         })
     }
 
-    fn time(&mut self, millis: std::ops::Range<u64>) -> Duration {
+    pub(crate) fn time(&mut self, millis: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.random.random_range(millis))
     }
 }

@@ -9,9 +9,11 @@ use crate::{
     crew::{Crew, Role},
     fault::{Fault, Stage},
     instance::Instance,
+    lines::Lines,
     load::{Draws, Load},
     memory::{self, Watch},
     order::Shelf,
+    provider::{self, Provider},
     pulse::Pulse,
     store,
     table::{Row, Table, headings},
@@ -36,8 +38,13 @@ const TO_STEADY: Duration = Duration::from_secs(15);
 const PRODUCTS: &str = "200";
 /// A payment that fails again and again is known within seconds: what a phase waits for is the fault, not its mix. And
 /// a refund that an outage keeps from its provider is asked for until it works, not until a human is needed.
-const SETTINGS: [(&str, &str); 3] =
-    [("PAYMENT_RETRY_LONGEST", "500ms"), ("PAYMENT_REFUND_ATTEMPTS", "1000"), ("LOG_FORMAT", "json")];
+/// A database that says nothing is given up before the phase ends.
+const SETTINGS: [(&str, &str); 4] = [
+    ("PAYMENT_RETRY_LONGEST", "500ms"),
+    ("PAYMENT_REFUND_ATTEMPTS", "1000"),
+    ("WORKER_BATCH_TIMEOUT", "10s"),
+    ("LOG_FORMAT", "json"),
+];
 
 /// Everything that a phase works with.
 pub(crate) struct World {
@@ -48,13 +55,16 @@ pub(crate) struct World {
     pub(crate) draws: Draws,
     pub(crate) random: StdRng,
     pub(crate) memory: Watch,
+    lines: Lines,
+    provider: Provider,
     trail: Trail,
     lives: Vec<Life>,
     guest: usize,
 }
 
 impl World {
-    /// Starts everything: two gateways, two workers, two relays, a catalogue, and a seat for a third worker.
+    /// Starts everything: two gateways, two workers, two relays, the payment provider, a catalogue, and a seat for a third
+    /// worker.
     ///
     /// # Errors
     /// When a part does not come up.
@@ -63,27 +73,33 @@ impl World {
         let bin = std::fs::canonicalize(&arguments.bin)
             .map_err(|e| format!("{}: {e}; build it, or name another with --bin", arguments.bin.display()))?;
         let mut crew = Crew::new(&instance, &bin, &SETTINGS);
+        provider::SETTINGS.into_iter().for_each(|(key, value)| crew.tell(key, value.to_owned()));
         for words in [&["migrate"][..], &["topics"], &["seed", "--products", PRODUCTS]] {
             crew.tool(words).await?;
         }
         let shelf = store::fill_shelf(&instance).await?;
+        let first = crew.seat(Role::Gateway, &[])?;
+        let webhooks = format!("http://{}/api/payments/webhooks", crew.address(first)?);
+        let seat = crew.seat(Role::Provider, &[("SANDBOX_WEBHOOK_URL".to_owned(), webhooks)])?;
+        let (lines, provider) =
+            (Lines::lay(&instance, &crew.address(seat)?).await?, Provider::at(&crew.address(seat)?)?);
+        crew.tell("STRIPE_BASE_URL", format!("http://{}", lines.provider.address()));
         // orders of the second gateway expire in an outage, those of the first live through it
-        for (role, settings) in [
-            (Role::Gateway, &[][..]),
-            (Role::Gateway, &[("ORDER_DEADLINE", "10s")]),
-            (Role::Worker, &[]),
-            (Role::Worker, &[]),
-            (Role::Relay, &[]),
-            (Role::Relay, &[]),
-        ] {
-            let seat = crew.seat(role, settings)?;
+        let mut second = lines.of_gateway(&instance)?;
+        second.push(("ORDER_DEADLINE".to_owned(), "10s".to_owned()));
+        crew.seat(Role::Gateway, &second)?;
+        crew.seat(Role::Worker, &lines.of_worker(&instance)?)?;
+        for role in [Role::Worker, Role::Relay, Role::Relay] {
+            crew.seat(role, &[])?;
+        }
+        let roles = [Role::Provider, Role::Relay, Role::Worker, Role::Gateway];
+        for seat in roles.into_iter().flat_map(|role| crew.of(role)).collect::<Vec<_>>() {
             crew.start(seat)?;
         }
-        for role in [Role::Relay, Role::Worker, Role::Gateway] {
-            for seat in crew.of(role) {
-                crew.is_ready(seat).await?;
-            }
+        for seat in roles.into_iter().flat_map(|role| crew.of(role)).collect::<Vec<_>>() {
+            crew.is_ready(seat).await?;
         }
+        provider.as_usual().await?;
         let guest = crew.seat(Role::Worker, &[])?;
         let token =
             crew.tool(&["token", "--user", "chaos", "--scope", "limits:exempt", "--ttl", "24h"]).await?;
@@ -99,6 +115,8 @@ impl World {
             draws,
             random: StdRng::seed_from_u64(u64::from(seed) ^ 0xfa17),
             memory,
+            lines,
+            provider,
             trail: Trail::default(),
             lives: Vec::new(),
             guest,
@@ -114,9 +132,16 @@ impl World {
         fault: Fault,
         outage: Duration,
     ) -> Result<crate::fault::Struck, Failure> {
-        let guest = self.guest;
-        let mut stage =
-            Stage { instance: &self.instance, crew: &mut self.crew, random: &mut self.random, outage, guest };
+        let mut stage = Stage {
+            instance: &self.instance,
+            crew: &mut self.crew,
+            lines: &self.lines,
+            provider: &self.provider,
+            findings: &self.shop.findings,
+            random: &mut self.random,
+            outage,
+            guest: self.guest,
+        };
         stage.strike(fault).await
     }
 
@@ -168,6 +193,7 @@ impl World {
         let findings = &self.shop.findings;
         let to_rest = check::come_to_rest(&self.instance, findings).await?;
         check::against_the_table(&self.instance, lives, findings).await?;
+        check::against_the_provider(&self.instance, &self.provider, findings).await?;
         // a margin, for the log's timestamps are when a record was made
         let since = Some(begun.elapsed() + Duration::from_secs(30));
         let trail = std::mem::take(&mut self.trail);

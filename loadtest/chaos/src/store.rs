@@ -1,6 +1,6 @@
 //! The runner's SQL: it fills the shelf, ends sessions, and reads what the audit leaves to others.
 
-use crate::{Failure, instance::Instance, order::Shelf};
+use crate::{Failure, instance::Instance, order::Shelf, provider::Charge};
 use sqlx::{Connection, PgConnection, Row};
 use std::{collections::HashMap, time::Duration};
 
@@ -21,22 +21,12 @@ async fn connect(instance: &Instance, url: &str) -> Result<PgConnection, Failure
 /// When the database refuses.
 pub(crate) async fn fill_shelf(instance: &Instance) -> Result<Shelf, Failure> {
     let mut admin = connect(instance, "ADMIN_DATABASE_URL").await?;
-    let rows = sqlx::query(
-        "SELECT id::text, price % 10000 < 3000 AS soon FROM catalog.products WHERE is_active ORDER BY id",
-    )
-    .fetch_all(&mut admin)
-    .await?;
-    let mut products = Vec::new();
-    let mut shelf = Shelf::default();
-    for row in &rows {
-        let id: String = row.try_get("id")?;
-        if row.try_get("soon")? {
-            shelf.soon_paid.push(id.clone());
-        }
-        products.push(id);
-    }
-    shelf.scarce = products.split_off(products.len().saturating_sub(3));
-    shelf.soon_paid.retain(|id| !shelf.scarce.contains(id));
+    let mut products: Vec<String> =
+        sqlx::query_scalar("SELECT id::text FROM catalog.products WHERE is_active ORDER BY id")
+            .fetch_all(&mut admin)
+            .await?;
+    let mut shelf =
+        Shelf { scarce: products.split_off(products.len().saturating_sub(3)), ..Shelf::default() };
     shelf.hot = products.first().cloned().ok_or("the catalogue is empty")?;
     shelf.plenty = products;
     sqlx::query(
@@ -107,4 +97,26 @@ pub(crate) async fn orders(
     rows.iter()
         .map(|row| Ok((row.try_get("id")?, (row.try_get("status")?, row.try_get("version")?))))
         .collect()
+}
+
+/// What payments have captured, with what went back of it: effect, order, amount, refunded.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn captured(instance: &Instance) -> Result<Vec<Charge>, Failure> {
+    let mut audit = connect(instance, "AUDIT_DATABASE_URL").await?;
+    let rows = sqlx::query(
+        "SELECT id::text, order_id::text, amount, refunded FROM payments.captures WHERE state = 'CAPTURED'",
+    )
+    .fetch_all(&mut audit)
+    .await?;
+    let charge = |row: &sqlx::postgres::PgRow| -> Result<Charge, Failure> {
+        Ok(Charge {
+            effect: row.try_get("id")?,
+            order: row.try_get("order_id")?,
+            amount: row.try_get("amount")?,
+            refunded: row.try_get("refunded")?,
+        })
+    };
+    rows.iter().map(charge).collect()
 }
