@@ -15,6 +15,7 @@ use axum::{
 };
 use chassis::{clock::Clock, settings::Secret};
 use ingress::{
+    api::About,
     auth::{AuthConfig, Verifier, mint},
     guard::Guard,
     layers,
@@ -88,15 +89,21 @@ impl Stage {
         let guard = Guard::new(Verifier::start(&auth, CancellationToken::new()).unwrap())
             .with_shedding(Some(shedder));
         let held = gate.clone();
+        let about = || About::of("x", "Something");
         let surface = Surface::new()
-            .get("/held", Rule::public(), async move || {
-                held.acquire().await.unwrap().forget();
-                "in the end"
-            })
-            .get("/read", Rule::public(), async || "read")
-            .post("/write", Rule::public(), async || "written")
-            .post("/provider", Rule::signed(), async || "heard")
-            .post("/operator", Rule::scope("operate"), async || "done");
+            .get(
+                "/held",
+                Rule::public(),
+                async move || {
+                    held.acquire().await.unwrap().forget();
+                    "in the end"
+                },
+                about(),
+            )
+            .get("/read", Rule::public(), async || "read", about())
+            .post("/write", Rule::public(), async || "written", about())
+            .post("/provider", Rule::signed(), async || "heard", about())
+            .post("/operator", Rule::scope("operate"), async || "done", about());
         Self { log, gate, app: layers::around(surface.guarded(guard)), auth }
     }
 
