@@ -109,6 +109,22 @@ async fn last_unit(database: &Database) {
     run(&mut connection, &service, &[delivery(reserve(2, 1, &[(0, 1)]))]).await;
 }
 
+/// A batch of many products locks none of their rows, and still nobody passes it or is passed by it.
+#[tokio::test]
+async fn a_batch_of_many_products_and_one_of_few_wait_for_each_other() {
+    for many_first in [false, true] {
+        let database = Database::create().await;
+        put(&mut database.connect("inventory").await, &[1; 250]).await;
+        let many: Vec<_> = (0..250).map(|n| delivery(reserve(u16::from(n), 0, &[(n, 1)]))).collect();
+        let few = [delivery(reserve(1_000, 1, &[(7, 1)]))];
+        let (first, second) = if many_first { (&many[..], &few[..]) } else { (&few[..], &many[..]) };
+        let (said, said_behind) = interleave(&database, first, second).await;
+        let expected = if many_first { (250, 0) } else { (1, 249) };
+        assert_eq!((granted(&said), granted(&said_behind)), expected, "one unit of product 7");
+        check(&everything(&mut database.connect("inventory").await).await);
+    }
+}
+
 #[tokio::test]
 async fn a_release_before_a_reserve_grants_the_waiter_of_the_other_lane() {
     let database = Database::create().await;
