@@ -7,7 +7,7 @@
 mod batch;
 mod config;
 mod member;
-mod metrics;
+pub mod metrics;
 mod readiness;
 mod views;
 mod worker;

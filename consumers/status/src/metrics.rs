@@ -9,9 +9,9 @@ pub(crate) const SKIPPED: &str = "mambogo_status_skipped_total";
 /// Records in a batch.
 pub(crate) const BATCH: &str = "mambogo_status_batch_records";
 /// How long writing a batch to Redis took.
-pub(crate) const WRITE: &str = "mambogo_status_write_seconds";
+pub const WRITE: &str = "mambogo_status_write_seconds";
 /// Age of a batch's oldest record (by the log's timestamp) when its views were written.
-pub(crate) const AGE: &str = "mambogo_status_age_seconds";
+pub const AGE: &str = "mambogo_status_age_seconds";
 /// Batches that Redis did not take at once, each try.
 pub(crate) const REDIS_FAILURES: &str = "mambogo_status_redis_failures_total";
 /// Commits that Kafka refused; the next one covers them.

@@ -11,7 +11,7 @@ mod context;
 mod ends;
 mod error;
 mod generation;
-mod metrics;
+pub mod metrics;
 mod producer;
 
 pub use config::{Compression, PublisherConfig};

@@ -11,7 +11,7 @@ pub(crate) const ERRORS: &str = "mambogo_publisher_errors_total";
 /// Records handed over and not yet reported on, by client.
 pub(crate) const QUEUED: &str = "mambogo_publisher_queued";
 /// From hand-over to acknowledgement, by client.
-pub(crate) const ACK_TIME: &str = "mambogo_publisher_ack_seconds";
+pub const ACK_TIME: &str = "mambogo_publisher_ack_seconds";
 /// Producers that took the place of one with a fatal error, by client.
 pub(crate) const REBUILDS: &str = "mambogo_publisher_rebuilds_total";
 

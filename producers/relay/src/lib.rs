@@ -11,7 +11,7 @@ mod desk;
 mod halts;
 mod leases;
 mod listen;
-mod metrics;
+pub mod metrics;
 mod pause;
 mod readiness;
 mod sending;

@@ -7,7 +7,7 @@ pub(crate) const SENT: &str = "mambogo_relay_sent_total";
 /// Rows deleted, by source.
 pub(crate) const DELETED: &str = "mambogo_relay_deleted_rows_total";
 /// From the begin of the transaction that wrote a row to its reading, by source.
-pub(crate) const WAIT: &str = "mambogo_relay_wait_seconds";
+pub const WAIT: &str = "mambogo_relay_wait_seconds";
 /// Producers given up with all their lanes begun anew, by source.
 pub(crate) const RESTARTS: &str = "mambogo_relay_restarts_total";
 /// Lanes sent by this relay, by source.

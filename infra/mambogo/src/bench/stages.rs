@@ -7,20 +7,20 @@ use std::{collections::BTreeMap, fmt};
 /// The stages of a road, each a histogram and what its label has to be. An order passes the three that have a group of
 /// `orders` three times, those of `inventory` twice.
 const ROAD: [(&str, &str, &str); 14] = [
-    ("edge: answering a call", "mambogo_http_request_duration_seconds", ""),
-    ("edge: record handed over to acknowledged", "mambogo_publisher_ack_seconds", "gateway"),
-    ("orders: on the log, until its batch begins", "mambogo_worker_log_wait_seconds", "orders"),
-    ("orders: the batch, until its commit", "mambogo_worker_batch_seconds", "orders"),
-    ("orders: outbox row begun to read", "mambogo_relay_wait_seconds", "orders"),
-    ("inventory: on the log, until its batch begins", "mambogo_worker_log_wait_seconds", "inventory"),
-    ("inventory: the batch, until its commit", "mambogo_worker_batch_seconds", "inventory"),
-    ("inventory: outbox row begun to read", "mambogo_relay_wait_seconds", "inventory"),
-    ("payments: on the log, until its batch begins", "mambogo_worker_log_wait_seconds", "payments"),
-    ("payments: the batch with its calls, until its commit", "mambogo_worker_batch_seconds", "payments"),
-    ("payments: outbox row begun to read", "mambogo_relay_wait_seconds", "payments"),
-    ("relay: record handed over to acknowledged", "mambogo_publisher_ack_seconds", "relay"),
-    ("status: a batch's write to Redis", "mambogo_status_write_seconds", ""),
-    ("status: on the log, until its view is written", "mambogo_status_age_seconds", ""),
+    ("edge: answering a call", ingress::metrics::LATENCY, ""),
+    ("edge: record handed over to acknowledged", publisher::metrics::ACK_TIME, "gateway"),
+    ("orders: on the log, until its batch begins", harness::metrics::LOG_WAIT, "orders"),
+    ("orders: the batch, until its commit", harness::metrics::BATCH_SECONDS, "orders"),
+    ("orders: outbox row begun to read", relay::metrics::WAIT, "orders"),
+    ("inventory: on the log, until its batch begins", harness::metrics::LOG_WAIT, "inventory"),
+    ("inventory: the batch, until its commit", harness::metrics::BATCH_SECONDS, "inventory"),
+    ("inventory: outbox row begun to read", relay::metrics::WAIT, "inventory"),
+    ("payments: on the log, until its batch begins", harness::metrics::LOG_WAIT, "payments"),
+    ("payments: the batch with its calls, until its commit", harness::metrics::BATCH_SECONDS, "payments"),
+    ("payments: outbox row begun to read", relay::metrics::WAIT, "payments"),
+    ("relay: record handed over to acknowledged", publisher::metrics::ACK_TIME, "relay"),
+    ("status: a batch's write to Redis", status_worker::metrics::WRITE, ""),
+    ("status: on the log, until its view is written", status_worker::metrics::AGE, ""),
 ];
 
 /// Counts by upper bound of their bucket, of one histogram with one label.
