@@ -1,5 +1,6 @@
 //! The OpenAPI document as a page: HTML and one style sheet. Takes the document as JSON, so that it shows all of it and
 //! nothing else.
+#![expect(clippy::indexing_slicing, reason = "a member that a JSON value lacks reads as null")]
 
 use serde_json::{Map, Value};
 use std::fmt::Write;
@@ -27,9 +28,9 @@ pub(crate) fn of(document: &Value) -> String {
     }
     page.push_str("<h2>Shapes</h2>\n");
     for (name, schema) in entries(&document["components"]["schemas"]) {
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<details id=\"{0}\"><summary>{0}</summary>{1}</details>\n",
+            "<details id=\"{0}\"><summary>{0}</summary>{1}</details>",
             escape(name),
             json(schema)
         );
@@ -58,9 +59,9 @@ impl Call<'_> {
 
     fn write(&self, document: &Value, page: &mut String) {
         let (id, method, path) = (self.id(), &self.method, escape(self.path));
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<article id=\"{id}\"><h2><b class=\"{method}\">{method}</b> <code>{path}</code></h2><p>{}. {}</p><p>{}</p>\n",
+            "<article id=\"{id}\"><h2><b class=\"{method}\">{method}</b> <code>{path}</code></h2><p>{}. {}</p><p>{}</p>",
             words(&self.told["summary"]),
             words(&self.told["description"]),
             self.access(),
@@ -101,9 +102,9 @@ impl Call<'_> {
         page.push_str("<table><tr><th>in</th><th>name</th><th></th><th>shape</th></tr>\n");
         for parameter in parameters {
             let needed = if parameter["required"] == true { " (required)" } else { "" };
-            let _ = write!(
+            let _ = writeln!(
                 page,
-                "<tr><td>{}</td><td><code>{}</code>{needed}</td><td>{}</td><td><code>{}</code></td></tr>\n",
+                "<tr><td>{}</td><td><code>{}</code>{needed}</td><td>{}</td><td><code>{}</code></td></tr>",
                 text(&parameter["in"]),
                 text(&parameter["name"]),
                 words(&parameter["description"]),
