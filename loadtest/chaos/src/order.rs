@@ -56,10 +56,9 @@ impl Order {
 
 fn body(random: &mut StdRng, shelf: &Shelf) -> Value {
     let quantity = random.random_range(1..=2);
-    // what else may happen to a payment is the provider's to draw
+    // what becomes of a payment is the provider's to draw
     match random.random_range(0..100) {
-        0..=5 => bought(random, shelf, "SANDBOX_DECLINE", quantity),
-        6..=40 => bought(random, shelf, "DEBIT_CARD", quantity),
+        0..=40 => bought(random, shelf, "DEBIT_CARD", quantity),
         _ => bought(random, shelf, "CREDIT_CARD", quantity),
     }
 }

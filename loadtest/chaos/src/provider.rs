@@ -47,13 +47,13 @@ impl Provider {
         Ok(Self { http, base: format!("http://{address}/_sandbox") })
     }
 
-    /// As on any day: some calls fail, some are done and their answer is lost, webhooks come soon.
+    /// As on any day: some buyers cannot pay, some calls fail, some are done and their answer is lost, webhooks come soon.
     ///
     /// # Errors
     /// When the provider does not answer.
     pub(crate) async fn as_usual(&self) -> Result<(), Failure> {
         self.set(&json!({
-            "latencyMs": [1, 30], "hangMs": 800, "error500": 0.03, "lost": 0.02, "lostDone": 0.04,
+            "latencyMs": [1, 30], "hangMs": 800, "error500": 0.03, "lost": 0.02, "lostDone": 0.04, "decline": 0.06,
             "webhooks": {"delayMs": [5, 200], "duplicates": 0, "lost": 0.05},
         }))
         .await
@@ -103,7 +103,7 @@ impl Stage<'_> {
     pub(crate) async fn provider_fails(&mut self) -> Result<Struck, Failure> {
         let faults = json!({
             "latencyMs": [50, 400], "slow": 0.1, "hangMs": 1500, "error500": 0.2, "done500": 0.1,
-            "error429": 0.1, "error409": 0.05, "malformed": 0.1, "drip": 0.05, "lost": 0.1, "lostDone": 0.1,
+            "error429": 0.1, "error409": 0.05, "malformed": 0.1, "drip": 0.05, "lost": 0.1, "lostDone": 0.1, "decline": 0.06,
         });
         self.provider_with(&faults, "80 % of calls go wrong, all are slow").await
     }
@@ -111,7 +111,7 @@ impl Stage<'_> {
     /// Many answers are lost, and what tells of them comes several times, late, and in any order.
     pub(crate) async fn webhooks_late(&mut self) -> Result<Struck, Failure> {
         let faults = json!({
-            "latencyMs": [1, 30], "hangMs": 800, "lostDone": 0.4,
+            "latencyMs": [1, 30], "hangMs": 800, "lostDone": 0.4, "decline": 0.06,
             "webhooks": {"delayMs": [0, 6000], "duplicates": 3, "lost": 0.0},
         });
         self.provider_with(&faults, "40 % of answers lost, four webhooks of each payment within 6 s").await
