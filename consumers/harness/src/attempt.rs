@@ -256,6 +256,11 @@ impl<S: Service> Attempt<'_, S> {
             })?;
             tally = Some(self.service.save_in_tx(tx, &context, rows).await?);
         }
+        if self.due {
+            for lane in lanes.values() {
+                self.service.age_in_tx(tx, &context, lane.partition).await?;
+            }
+        }
         let dlq = Topic::dlq_of(self.service.group());
         let said = out.said().len();
         let rows =

@@ -4,6 +4,7 @@ use chassis::{
     kafka::Cluster,
     settings::{Environment, Secret, SettingError},
 };
+use schemas::{time::Timestamp, topics::Topic};
 use std::time::Duration;
 
 /// What a worker needs to know beside its service.
@@ -52,5 +53,70 @@ impl WorkerConfig {
             outbox_bytes: environment.parse_or("WORKER_OUTBOX_BYTES", "a number of bytes", 64 << 20)?,
             outbox_age: environment.duration_or("WORKER_OUTBOX_AGE", Duration::from_secs(30))?,
         })
+    }
+}
+
+/// When rows leave, and how many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryConfig {
+    /// Age at which a settled row leaves (`HISTORY_AFTER`); zero: never.
+    pub after: Duration,
+    /// Most rows that one lane looks at in one transaction (`HISTORY_ROWS`).
+    pub rows: u32,
+}
+
+impl Default for HistoryConfig {
+    /// Rows never leave.
+    fn default() -> Self {
+        Self { after: Duration::ZERO, rows: 500 }
+    }
+}
+
+impl HistoryConfig {
+    /// Reads the settings. A row must not leave while a record of `inputs` may still name it.
+    ///
+    /// # Errors
+    /// [`SettingError`] names the variable.
+    pub fn from_environment(environment: &Environment, inputs: &[Topic]) -> Result<Self, SettingError> {
+        const AFTER: &str = "HISTORY_AFTER";
+        const EXPECTED: &str =
+            "longer than the topics of commands keep their records (more than 7 days), or 0s for never";
+        let after = environment.duration_or(AFTER, Duration::from_secs(14 * 24 * 60 * 60))?;
+        let kept = inputs.iter().map(|topic| topic.retention()).max().unwrap_or_default();
+        if !after.is_zero() && after <= kept {
+            let value = environment.text_or(AFTER, "");
+            return Err(SettingError::Invalid { key: AFTER, value, expected: EXPECTED });
+        }
+        let rows = environment.parse_or("HISTORY_ROWS", "a number of rows", Self::default().rows)?;
+        Ok(Self { after, rows })
+    }
+
+    /// Rows at their end by then may leave; none while rows never do.
+    #[must_use]
+    pub fn cutoff(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = i64::try_from(self.after.as_millis()).ok().filter(|after| *after > 0)?;
+        (self.rows > 0).then_some(Timestamp(now.0.saturating_sub(after)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<HistoryConfig, SettingError> {
+        let environment = Environment::of(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        HistoryConfig::from_environment(&environment, &[Topic::OrderCommands])
+    }
+
+    #[test]
+    fn no_row_leaves_while_a_record_may_name_it() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(read(&[]).unwrap().after, 14 * day);
+        assert_eq!(read(&[("HISTORY_AFTER", "169h")]).unwrap().after, 7 * day + Duration::from_secs(3_600));
+        let error = read(&[("HISTORY_AFTER", "168h")]).unwrap_err().to_string();
+        assert!(error.contains("HISTORY_AFTER") && error.contains("7 days"), "{error}");
+        assert_eq!(read(&[("HISTORY_AFTER", "0s")]).unwrap().cutoff(Timestamp(9)), None);
+        let config = HistoryConfig { after: Duration::from_millis(40), rows: 1 };
+        assert_eq!(config.cutoff(Timestamp(100)), Some(Timestamp(60)));
     }
 }

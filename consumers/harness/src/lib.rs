@@ -9,6 +9,7 @@ pub mod record;
 pub mod service;
 
 pub mod config;
+pub mod history;
 pub mod lane;
 pub mod metrics;
 mod start;

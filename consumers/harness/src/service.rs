@@ -142,4 +142,15 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = sqlx::Result<Timestamp>> + Send {
         async move { Ok(mark) }
     }
+
+    /// In a lane transaction that sees to due work, after all else: moves rows of `partition` that are settled and old
+    /// to the history, a bounded number (see [`crate::history`]). A record that names one later finds it there.
+    fn age_in_tx(
+        &self,
+        _tx: &mut PgConnection,
+        _context: &Context,
+        _partition: i32,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send {
+        async { Ok(()) }
+    }
 }

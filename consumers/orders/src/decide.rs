@@ -6,7 +6,7 @@ use harness::{
     record::{Delivery, Out, Rejection, Verdict},
     service::Context,
 };
-use saga::{Arrival, Illegal, Order, Outcome, Step};
+use saga::{Arrival, Gone, Illegal, Late, Order, Outcome, Step};
 use schemas::{ids::OrderId, messages::OrderCommand, time::Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Rows {
     orders: BTreeMap<OrderId, Row>,
     places: HashMap<OrderId, Place>,
+    /// Of these there is no row any more.
+    gone: BTreeMap<OrderId, Gone>,
     tally: Tally,
 }
 
@@ -76,6 +78,12 @@ impl Rows {
         Self { places, ..self }
     }
 
+    /// The same, beside orders whose history has left.
+    #[must_use]
+    pub fn with_gone(self, gone: impl IntoIterator<Item = Gone>) -> Self {
+        Self { gone: gone.into_iter().map(|gone| (gone.order_id, gone)).collect(), ..self }
+    }
+
     /// An order as it stands now.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<&Order> {
@@ -126,6 +134,10 @@ pub fn decide(
         let detail = format!("a {} for order {id} under key {}", delivery.command.name(), delivery.key);
         return Err(Rejection::new("key_mismatch", detail));
     }
+    if let Some(gone) = rows.gone.get(&id) {
+        let late = gone.hears(&delivery.command).map_err(|illegal| reject(id, illegal))?;
+        return hear_late(rows, late, delivery, out);
+    }
     let before = rows.order(id);
     if let (None, OrderCommand::SubmitOrder(submit)) = (before, &delivery.command) {
         terms::check(submit)?;
@@ -137,13 +149,32 @@ pub fn decide(
     };
     match saga::step(before, &delivery.command, &arrival).map_err(|illegal| reject(id, illegal))? {
         Outcome::Step(step) => take(rows, *step, delivery, out),
-        Outcome::AlreadyApplied => Ok(Verdict::AlreadyApplied),
-        Outcome::KeyConflict => {
-            rows.tally.key_conflicts += 1;
-            Ok(Verdict::Executed)
-        }
-        Outcome::Unrecorded => {
-            rows.tally.unrecorded += 1;
+        unchanged => Ok(leave(rows, &unchanged)),
+    }
+}
+
+/// Nothing changes; what is refused is counted.
+fn leave(rows: &mut Rows, outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::KeyConflict => rows.tally.key_conflicts += 1,
+        Outcome::Unrecorded => rows.tally.unrecorded += 1,
+        Outcome::Step(_) | Outcome::AlreadyApplied => return Verdict::AlreadyApplied,
+    }
+    Verdict::Executed
+}
+
+/// An order whose history has left: nothing is written, and money that nobody is to keep goes back.
+fn hear_late(
+    rows: &mut Rows,
+    late: Late,
+    delivery: &Delivery<OrderCommand>,
+    out: &mut Out,
+) -> Result<Verdict, Rejection> {
+    match late {
+        Late::Nothing(outcome) => Ok(leave(rows, &outcome)),
+        Late::GiveBack(refund) => {
+            out.send(delivery, records::of_refund(&refund)?);
+            rows.tally.late_captures += 1;
             Ok(Verdict::Executed)
         }
     }

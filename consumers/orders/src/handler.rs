@@ -2,6 +2,8 @@
 
 use crate::{decide, due, metrics, store, tally::Tally};
 use harness::{
+    config::HistoryConfig,
+    history::Walks,
     record::{Delivery, Out, Record, Rejection, Verdict},
     service::{Context, Service},
 };
@@ -12,15 +14,23 @@ use schemas::{
 };
 use sqlx::PgConnection;
 
-/// The orders service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Orders;
+/// The orders service. Between batches it only remembers how far it has looked for orders to move to the history.
+#[derive(Debug, Default)]
+pub struct Orders {
+    walks: Walks,
+}
 
 impl Orders {
-    /// The service; it holds nothing between batches.
+    /// The service; its orders stay where they are.
     #[must_use]
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    /// The service; orders move to the history as these settings say.
+    #[must_use]
+    pub fn with_history(config: HistoryConfig) -> Self {
+        Self { walks: Walks::new(config) }
     }
 }
 
@@ -81,7 +91,9 @@ impl Service for Orders {
 
     async fn is_due(&self, connection: &mut PgConnection, lanes: &[(i32, Timestamp)]) -> sqlx::Result<bool> {
         metrics::needing_a_human(store::human::orders(connection).await?);
-        store::is_due(connection, lanes).await
+        let partitions: Vec<i32> = lanes.iter().map(|(partition, _)| *partition).collect();
+        let is_old = store::history::is_old(connection, &self.walks, &partitions).await?;
+        Ok(store::is_due(connection, lanes).await? || is_old)
     }
 
     async fn due_in_tx(
@@ -99,5 +111,9 @@ impl Service for Orders {
             out.send_from(partition, command);
         }
         Ok(due::next_mark(mark, context.now, &passed))
+    }
+
+    async fn age_in_tx(&self, tx: &mut PgConnection, context: &Context, partition: i32) -> sqlx::Result<()> {
+        store::history::age_in_tx(tx, &self.walks, partition, context.now).await
     }
 }

@@ -30,6 +30,8 @@ pub const NEEDS_HUMAN: &str = "mambogo_order_effects_failed_total";
 pub const MENDED: &str = "mambogo_order_effects_mended_total";
 /// Gauge: orders that need a human now. Of the whole database, so every orders worker says the same.
 pub const NEEDING_A_HUMAN: &str = "mambogo_orders_needing_a_human";
+/// Orders moved to the history.
+pub const MOVED: &str = "mambogo_orders_moved_total";
 
 /// Counts what was committed.
 pub fn record(tally: &Tally) {
@@ -63,6 +65,11 @@ pub fn record(tally: &Tally) {
     }
 }
 
+/// Counts orders that a lane's transaction moves to the history.
+pub fn moved(orders: i64) {
+    counter!(MOVED).increment(u64::try_from(orders).unwrap_or(0));
+}
+
 /// Says how many orders need a human.
 pub fn needing_a_human(orders: u32) {
     gauge!(NEEDING_A_HUMAN).set(orders);
@@ -88,6 +95,7 @@ mod tests {
             NEEDS_HUMAN,
             MENDED,
             NEEDING_A_HUMAN,
+            MOVED,
         ];
         let pinned = [
             "mambogo_orders_created_total",
@@ -103,6 +111,7 @@ mod tests {
             "mambogo_order_effects_failed_total",
             "mambogo_order_effects_mended_total",
             "mambogo_orders_needing_a_human",
+            "mambogo_orders_moved_total",
         ];
         assert_eq!(names, pinned);
     }

@@ -6,7 +6,7 @@ use schemas::{
     ids,
     messages::{
         OrderAccepted, OrderAmended, OrderCancelled, OrderConfirmed, OrderExpired, OrderRejected,
-        OrderReserved, OrderState,
+        OrderReserved, OrderState, RefundPayment,
     },
 };
 
@@ -33,10 +33,19 @@ fn of_effect(effect: Effect, order: &OrderState) -> Result<Outgoing, Rejection> 
         // an order has one settle and one void
         Effect::Settle(ask) => Outgoing::new(key, about("settle-stock"), &ask),
         Effect::Void(ask) => Outgoing::new(key, about("void-capture"), &ask),
-        Effect::Refund(ask) => Outgoing::new(key, about(&format!("refund-payment-{}", ask.refund_id)), &ask),
+        Effect::Refund(ask) => of_refund(&ask),
         Effect::Retry(ask) => Outgoing::new(key, about(&format!("retry-refund-{}", ask.action_id)), &ask),
         Effect::Publish(fact) => publish(fact, order.clone()),
     }
+}
+
+/// Of payments: give money back.
+///
+/// # Errors
+/// As [`of_effects`].
+pub fn of_refund(ask: &RefundPayment) -> Result<Outgoing, Rejection> {
+    let key = ask.order_id.0;
+    Outgoing::new(key, ids::message_id(key, &format!("refund-payment-{}", ask.refund_id)), ask)
 }
 
 /// The event of an order's newest version.

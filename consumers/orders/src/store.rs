@@ -18,15 +18,34 @@ use sqlx::{PgConnection, Row, postgres::PgRow, types::Json};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
+pub(crate) mod history;
 pub(crate) mod human;
 
 type Time = DateTime<Utc>;
 
-/// Loads the orders of those ids, where they are. They need no locks of their own: whoever writes them holds the row of
-/// their lane, as this transaction does.
+/// Loads the orders of those ids, where they are; those that had left for the history come back first. They need no locks
+/// of their own: whoever writes them holds the row of their lane, as this transaction does.
 pub(crate) async fn load_in_tx(tx: &mut PgConnection, ids: impl Iterator<Item = Uuid>) -> sqlx::Result<Rows> {
-    let ids: Vec<Uuid> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-    let rows = sqlx::query(
+    let mut missing: BTreeSet<Uuid> = ids.collect();
+    let mut rows = rows_in_tx(tx, missing.iter().copied().collect()).await?;
+    for row in &rows {
+        missing.remove(&row.try_get::<Uuid, _>("id")?);
+    }
+    let mut recalled = history::Recalled::default();
+    if !missing.is_empty() {
+        recalled = history::recall_in_tx(tx, missing.into_iter().collect()).await?;
+    }
+    if !recalled.back.is_empty() {
+        rows.extend(rows_in_tx(tx, recalled.back).await?);
+    }
+    let place = |row: &PgRow| Ok((OrderId(row.try_get("id")?), row.try_get("ctid")?));
+    let places = rows.iter().map(place).collect::<sqlx::Result<HashMap<OrderId, Place>>>()?;
+    let orders = rows.iter().map(read).collect::<sqlx::Result<Vec<Order>>>()?;
+    Ok(Rows::loaded(orders).at(places).with_gone(recalled.gone))
+}
+
+async fn rows_in_tx(tx: &mut PgConnection, ids: Vec<Uuid>) -> sqlx::Result<Vec<PgRow>> {
+    sqlx::query(
         "SELECT ctid, id, owner, body_hash, version, status, reason, currency, total, refunded, capture_id,
                 product_ids, quantities, unit_prices, shipping_address, payment_method,
                 accepted_at, deadline, updated_at, timeline, seen, needs_human, actions
@@ -34,10 +53,7 @@ pub(crate) async fn load_in_tx(tx: &mut PgConnection, ids: impl Iterator<Item = 
     )
     .bind(ids)
     .fetch_all(tx)
-    .await?;
-    let place = |row: &PgRow| Ok((OrderId(row.try_get("id")?), row.try_get("ctid")?));
-    let places = rows.iter().map(place).collect::<sqlx::Result<HashMap<OrderId, Place>>>()?;
-    Ok(Rows::loaded(rows.iter().map(read).collect::<sqlx::Result<Vec<Order>>>()?).at(places))
+    .await
 }
 
 /// Inserts new orders.

@@ -8,10 +8,12 @@ mod table;
 
 mod arrival;
 mod change;
+mod gone;
 mod order;
 mod outcome;
 
 pub use arrival::Arrival;
+pub use gone::{Gone, Late};
 pub use order::{
     Action, ActionOutcome, ActionResult, FailedEffect, MAX_ACTIONS, MAX_FAILED, MAX_REFUNDS,
     MAX_REFUSED_CANCELS, MAX_TIMELINE, MAX_TOLD, MAX_UNDONE, Order, Seen,
