@@ -2,6 +2,8 @@
 
 use crate::{books::Books, decide, metrics::Tally, store, walk};
 use harness::{
+    config::HistoryConfig,
+    history::Walks,
     record::{Delivery, Out, Record, Rejection, Verdict},
     service::{Context, Service},
 };
@@ -28,16 +30,23 @@ impl Default for Limits {
 }
 
 /// The inventory service.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct InventoryService {
     limits: Limits,
+    walks: Walks,
 }
 
 impl InventoryService {
     /// The service with other bounds than the default ones.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
-        Self { limits }
+        Self { limits, ..Self::default() }
+    }
+
+    /// The service; its holds move to the history as these settings say.
+    #[must_use]
+    pub fn with_history(config: HistoryConfig) -> Self {
+        Self { walks: Walks::new(config), ..Self::default() }
     }
 }
 
@@ -75,11 +84,11 @@ impl Service for InventoryService {
     async fn load_in_tx(
         &self,
         tx: &mut PgConnection,
-        _context: &Context,
+        context: &Context,
         batch: &[Delivery<InventoryCommand>],
         _outcomes: &(),
     ) -> sqlx::Result<Books> {
-        store::load_in_tx(tx, batch, self.limits.waiters).await
+        store::load_in_tx(tx, batch, self.limits.waiters, self.walks.config().cutoff(context.now)).await
     }
 
     fn decide(
@@ -105,7 +114,9 @@ impl Service for InventoryService {
     }
 
     async fn is_due(&self, connection: &mut PgConnection, lanes: &[(i32, Timestamp)]) -> sqlx::Result<bool> {
-        store::is_due(connection, lanes).await
+        let partitions: Vec<i32> = lanes.iter().map(|(partition, _)| *partition).collect();
+        let is_old = store::history::is_old(connection, &self.walks, &partitions).await?;
+        Ok(store::is_due(connection, lanes).await? || is_old)
     }
 
     async fn due_in_tx(
@@ -117,5 +128,9 @@ impl Service for InventoryService {
         out: &mut Out,
     ) -> sqlx::Result<Timestamp> {
         store::due_in_tx(tx, context, partition, mark, self.limits.due, out).await
+    }
+
+    async fn age_in_tx(&self, tx: &mut PgConnection, context: &Context, partition: i32) -> sqlx::Result<()> {
+        store::history::age_in_tx(tx, &self.walks, partition, context.now).await
     }
 }

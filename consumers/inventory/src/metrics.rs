@@ -19,6 +19,8 @@ pub const WALKS: &str = "mambogo_inventory_walks_total";
 pub const WAITERS: &str = "mambogo_inventory_waiters";
 /// Histogram: products changed by a batch.
 pub const BATCH_PRODUCTS: &str = "mambogo_inventory_batch_products_records";
+/// Counter: holds moved to the history.
+pub const MOVED: &str = "mambogo_inventory_holds_moved_total";
 
 /// Counting more waiters than this would cost more than it tells.
 pub const MOST_WAITERS_COUNTED: i64 = 10_000;
@@ -94,6 +96,11 @@ impl Tally {
     }
 }
 
+/// Counts holds that a lane's transaction moves to the history.
+pub(crate) fn moved(holds: i64) {
+    counter!(MOVED).increment(u64::try_from(holds).unwrap_or(0));
+}
+
 /// Says how many lines wait.
 pub(crate) fn waiters(lines: i64) {
     let lines = u32::try_from(lines.clamp(0, MOST_WAITERS_COUNTED)).unwrap_or(u32::MAX);
@@ -116,6 +123,7 @@ mod tests {
                 WALKS,
                 WAITERS,
                 BATCH_PRODUCTS,
+                MOVED,
             ],
             [
                 "mambogo_inventory_reservation_seconds",
@@ -126,6 +134,7 @@ mod tests {
                 "mambogo_inventory_walks_total",
                 "mambogo_inventory_waiters",
                 "mambogo_inventory_batch_products_records",
+                "mambogo_inventory_holds_moved_total",
             ]
         );
     }

@@ -5,6 +5,7 @@ use harness::record::Delivery;
 use schemas::{
     ids::{EffectId, OrderId, ProductId},
     messages::{InventoryCommand, Settlement, StockLine},
+    time::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,30 @@ pub struct Waiter {
     pub place: Place,
     /// Units it asks for.
     pub quantity: i64,
+}
+
+/// Holds that may have moved to the history by `cutoff`, of those that a batch names. A reserve whose deadline lies behind
+/// it is younger; what another system asks for may be a key of long ago.
+#[must_use]
+pub fn may_have_moved(batch: &[Delivery<InventoryCommand>], cutoff: Timestamp) -> Vec<OrderId> {
+    let mut young = BTreeSet::new();
+    let mut named = Vec::new();
+    for delivery in batch {
+        match &delivery.command {
+            InventoryCommand::ReserveStock(reserve) => {
+                let is_outside = delivery.envelope.source.is_none();
+                if is_outside || reserve.deadline <= cutoff {
+                    named.push(reserve.order_id);
+                } else {
+                    young.insert(reserve.order_id);
+                }
+            }
+            InventoryCommand::SettleStock(settle) => named.push(settle.order_id),
+            InventoryCommand::AdjustStock(_) | InventoryCommand::WalkQueue(_) => {}
+        }
+    }
+    named.retain(|order| !young.contains(order));
+    named
 }
 
 /// What a batch names, and what may happen to it.

@@ -2,6 +2,7 @@
 //! never out of it. What the locks turn out not to cover is left to a `WalkQueue`.
 
 mod due;
+pub(crate) mod history;
 mod load;
 mod queues;
 mod save;

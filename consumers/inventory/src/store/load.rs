@@ -1,19 +1,20 @@
 //! Loads a batch's books: holds first, without locks; then products, locked; then the states that may have changed.
 
 use super::{
-    from_sql,
+    from_sql, history,
     queues::{self, Queues},
 };
 use crate::{
     books::{Books, Places, Read},
     hold::{Hold, HoldState, Place},
-    need::Need,
+    need::{Need, may_have_moved},
     stock::Stock,
 };
 use harness::record::Delivery;
 use schemas::{
     ids::{EffectId, OrderId, ProductId},
     messages::{InventoryCommand, StockLine},
+    time::Timestamp,
 };
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,17 +25,24 @@ const ALL_PRODUCTS: i64 = 0x6d62_7072_6f64; // "mbprod"
 /// From so many products on a batch locks all.
 const MANY_PRODUCTS: usize = 200;
 
-/// Loads and locks all that `batch` touches. At most `limit` waiters are looked at in all.
+/// Loads and locks all that `batch` touches. At most `limit` waiters are looked at in all. What was accepted before
+/// `cutoff` may have left for the history, and comes back first.
 pub(crate) async fn load_in_tx(
     tx: &mut PgConnection,
     batch: &[Delivery<InventoryCommand>],
     limit: usize,
+    cutoff: Option<Timestamp>,
 ) -> sqlx::Result<Books> {
     // half for those who may be granted, half for those who may have become impossible
     let limit = (limit / 2).max(1);
     let mut need = Need::of(batch);
     let mut places = Places::default();
     let mut holds = holds_in_tx(tx, need.orders.iter().copied(), &mut places).await?;
+    let mut moved = cutoff.map(|cutoff| may_have_moved(batch, cutoff)).unwrap_or_default();
+    moved.retain(|order| !holds.contains_key(order));
+    if !moved.is_empty() && history::recall_in_tx(tx, &moved).await? > 0 {
+        holds.extend(holds_in_tx(tx, moved, &mut places).await?);
+    }
     need.learn(&holds.values().map(|hold| (hold.order_id, hold.lines.clone())).collect());
     let glimpse = if need.touches_queues() && queues::prepare_in_tx(tx).await? {
         queues::read_in_tx(tx, &need, limit).await?

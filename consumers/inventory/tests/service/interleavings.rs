@@ -216,12 +216,13 @@ async fn lanes_at_full_speed_lose_nothing() {
     let database = Database::create().await;
     let mut connection = database.connect("inventory").await;
     put(&mut connection, &[6, 3, 4, 2]).await;
-    let service = InventoryService::with_limits(Limits { waiters: 4, ..Limits::default() });
+    let service = || InventoryService::with_limits(Limits { waiters: 4, ..Limits::default() });
     let mut lanes = Vec::new();
     for lane in 0..3u16 {
         let connection = database.connect("inventory").await;
-        lanes.push(tokio::spawn(busy_lane(connection, service, lane)));
+        lanes.push(tokio::spawn(busy_lane(connection, service(), lane)));
     }
+    let service = service();
     let mut pending = BTreeSet::new();
     for lane in lanes {
         pending.extend(lane.await.unwrap());

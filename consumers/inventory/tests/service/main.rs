@@ -9,6 +9,7 @@
 
 mod decisions;
 mod histories;
+mod history;
 mod interleavings;
 mod memory;
 mod rows;
