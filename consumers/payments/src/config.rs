@@ -13,6 +13,8 @@ use chassis::{
     breaker::{Breaker, BreakerLimits},
     settings::{Environment, Secret, SettingError},
 };
+use harness::config::HistoryConfig;
+use schemas::topics::Topic;
 use std::{sync::Arc, time::Duration};
 
 /// Which provider takes the money.
@@ -60,6 +62,8 @@ pub struct Settings {
     /// Retries (`PAYMENT_RETRY_FIRST`, `PAYMENT_RETRY_LONGEST`, `PAYMENT_LOOKUP_AFTER_ATTEMPTS`, `PAYMENT_LOOKUP_AFTER`,
     /// `PAYMENT_REFUND_ATTEMPTS`).
     pub retry: Retry,
+    /// When captures move to the history (`HISTORY_AFTER`, `HISTORY_ROWS`).
+    pub history: HistoryConfig,
 }
 
 impl Settings {
@@ -71,6 +75,7 @@ impl Settings {
         let (limits, retry) = (CallLimits::default(), Retry::default());
         let timeout = positive(environment, "PAYMENT_CALL_TIMEOUT", limits.timeout)?;
         Ok(Self {
+            history: HistoryConfig::from_environment(environment, &[Topic::PaymentCommands])?,
             provider: provider(environment, timeout)?,
             budget: positive(environment, "PAYMENT_CALL_BUDGET", Duration::from_millis(250))?,
             limits: CallLimits {
@@ -107,7 +112,8 @@ impl Settings {
                 Arc::new(Guard::new(Arc::new(Stripe::new(link)?), breaker, *in_flight))
             }
         };
-        Ok(Payments::new(provider, self.limits.clone(), self.retry.clone(), self.budget))
+        let payments = Payments::new(provider, self.limits.clone(), self.retry.clone(), self.budget);
+        Ok(payments.with_history(self.history))
     }
 }
 

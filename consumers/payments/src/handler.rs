@@ -7,11 +7,12 @@ use crate::{
     plan::{self, Intent},
     provider::Provider,
     retry::Retry,
-    say,
-    store::{self, Wanted},
+    say, store,
     tally::Tally,
 };
 use harness::{
+    config::HistoryConfig,
+    history::Walks,
     record::{Delivery, Out, Outgoing, Record, Rejection, Verdict},
     service::{Context, Service},
 };
@@ -32,13 +33,32 @@ pub struct Payments {
     caller: Caller,
     retry: Retry,
     budget: Duration,
+    walks: Walks,
 }
 
 impl Payments {
     /// The service, calling `provider`. `budget` bounds the calls of one batch.
     #[must_use]
     pub fn new(provider: Arc<dyn Provider>, limits: CallLimits, retry: Retry, budget: Duration) -> Self {
-        Self { caller: Caller::new(provider, limits), retry, budget }
+        Self { caller: Caller::new(provider, limits), retry, budget, walks: Walks::default() }
+    }
+
+    /// The same; captures move to the history as these settings say.
+    #[must_use]
+    pub fn with_history(self, config: HistoryConfig) -> Self {
+        Self { walks: Walks::new(config), ..self }
+    }
+
+    async fn load(
+        &self,
+        tx: &mut PgConnection,
+        context: &Context,
+        batch: &[Delivery<PaymentCommand>],
+    ) -> sqlx::Result<Books> {
+        let commands: Vec<&PaymentCommand> = batch.iter().map(|delivery| &delivery.command).collect();
+        let cutoff = self.walks.config().cutoff(context.now);
+        let books = store::load_batch_in_tx(tx, &commands, cutoff).await?;
+        Ok(books.of_lanes(partitions(batch)))
     }
 
     /// Makes a batch's calls within another budget than the service's own.
@@ -112,7 +132,7 @@ impl Service for Payments {
         context: &Context,
         batch: &[Delivery<PaymentCommand>],
     ) -> sqlx::Result<Traced> {
-        let mut books = load(tx, batch).await?;
+        let mut books = self.load(tx, context, batch).await?;
         let intents = plan::plan(&mut books, batch, context.now, &self.retry);
         store::save_in_tx(tx, &books).await?;
         let left = Left { books: books.saved(), deliveries: batch.len() };
@@ -126,17 +146,18 @@ impl Service for Payments {
     async fn load_in_tx(
         &self,
         tx: &mut PgConnection,
-        _context: &Context,
+        context: &Context,
         batch: &[Delivery<PaymentCommand>],
         answered: &Answered,
     ) -> sqlx::Result<Rows> {
         let books = match &answered.rows {
             Some(left) => {
                 let rest = batch.get(left.deliveries..).unwrap_or_default();
-                let more = if rest.is_empty() { Books::default() } else { load(tx, rest).await? };
-                left.books.clone().with(more)
+                let more =
+                    if rest.is_empty() { Books::default() } else { self.load(tx, context, rest).await? };
+                left.books.clone().with(more).of_lanes(partitions(batch))
             }
-            None => load(tx, batch).await?,
+            None => self.load(tx, context, batch).await?,
         };
         Ok(Rows::new(books, answered.outcomes.clone()))
     }
@@ -184,7 +205,8 @@ impl Service for Payments {
 
     async fn is_due(&self, connection: &mut PgConnection, lanes: &[(i32, Timestamp)]) -> sqlx::Result<bool> {
         let partitions: Vec<i32> = lanes.iter().map(|(partition, _)| *partition).collect();
-        store::is_due(connection, &partitions).await
+        let is_old = store::history::is_old(connection, &self.walks, &partitions).await?;
+        Ok(store::is_due(connection, &partitions).await? || is_old)
     }
 
     /// Whatever is due is deleted here, so the mark only says how far time has come: a row that was written behind it
@@ -204,11 +226,15 @@ impl Service for Payments {
         }
         Ok(mark.max(context.now))
     }
+
+    async fn age_in_tx(&self, tx: &mut PgConnection, context: &Context, partition: i32) -> sqlx::Result<()> {
+        store::history::age_in_tx(tx, &self.walks, partition, context.now).await
+    }
 }
 
-async fn load(tx: &mut PgConnection, batch: &[Delivery<PaymentCommand>]) -> sqlx::Result<Books> {
-    let wanted = Wanted::by(batch.iter().map(|delivery| &delivery.command));
-    store::load_in_tx(tx, wanted).await
+/// The partition of each order of a batch.
+fn partitions(batch: &[Delivery<PaymentCommand>]) -> impl Iterator<Item = (OrderId, i32)> + '_ {
+    batch.iter().map(|it| (order_of(&it.command), it.partition))
 }
 
 fn order_of(command: &PaymentCommand) -> OrderId {

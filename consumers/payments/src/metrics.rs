@@ -25,6 +25,8 @@ pub const BREAKER_STATE: &str = "mambogo_payments_breaker_state";
 pub const PUT_OFF_TOTAL: &str = "mambogo_payment_put_off_total";
 /// Time a call to the provider took, in seconds (one sample for each capture of a set); label `operation`.
 pub const PROVIDER_CALL_SECONDS: &str = "mambogo_payment_provider_call_seconds";
+/// Captures moved to the history.
+pub const MOVED_TOTAL: &str = "mambogo_payment_captures_moved_total";
 
 /// What the provider was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,11 @@ pub(crate) fn breaker_stands(position: Position) {
     });
 }
 
+/// Counts captures that a lane's transaction moves to the history.
+pub(crate) fn moved(captures: i64) {
+    counter!(MOVED_TOTAL).increment(u64::try_from(captures).unwrap_or(0));
+}
+
 /// Counts a call that was put off.
 pub(crate) fn put_off(cause: &'static str) {
     counter!(PUT_OFF_TOTAL, "cause" => cause).increment(1);
@@ -91,6 +98,7 @@ mod tests {
                 PROVIDER_CALL_SECONDS,
                 BREAKER_STATE,
                 PUT_OFF_TOTAL,
+                MOVED_TOTAL,
             ],
             [
                 "mambogo_payment_processing_seconds",
@@ -102,6 +110,7 @@ mod tests {
                 "mambogo_payment_provider_call_seconds",
                 "mambogo_payments_breaker_state",
                 "mambogo_payment_put_off_total",
+                "mambogo_payment_captures_moved_total",
             ]
         );
     }

@@ -13,8 +13,68 @@ use std::{collections::BTreeSet, str::FromStr};
 use uuid::Uuid;
 
 mod deferred;
+pub(crate) mod history;
 
 pub use deferred::{Due, is_due, take_due_in_tx};
+
+/// Rows that are not in their tables and may have left for the history.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    captures: BTreeSet<Uuid>,
+    /// Named without their capture.
+    refunds: BTreeSet<Uuid>,
+}
+
+impl Moved {
+    /// Of what these commands name, what `books` has not. A capture whose deadline lies behind `cutoff` is younger.
+    fn by<'a>(commands: impl Iterator<Item = &'a PaymentCommand>, books: &Books, cutoff: Timestamp) -> Self {
+        let mut moved = Self::default();
+        for command in commands {
+            let capture = match command {
+                PaymentCommand::CapturePayment(command) if command.deadline > cutoff => continue,
+                PaymentCommand::CapturePayment(command) => command.capture_id,
+                PaymentCommand::VoidCapture(command) => command.capture_id,
+                PaymentCommand::RefundPayment(command) => command.capture_id,
+                PaymentCommand::ProviderNotice(notice) => notice.capture_id,
+                PaymentCommand::ResumeEffect(command) => command.effect_id,
+                PaymentCommand::RetryRefund(command) => command.refund_id,
+            };
+            let is_known = books.capture(capture).is_some() || books.refund(capture).is_some();
+            if !is_known && !matches!(command, PaymentCommand::RetryRefund(_)) {
+                moved.captures.insert(capture.0);
+            }
+            if !is_known
+                && matches!(command, PaymentCommand::RetryRefund(_) | PaymentCommand::ResumeEffect(_))
+            {
+                moved.refunds.insert(capture.0);
+            }
+        }
+        moved
+    }
+
+    fn is_empty(&self) -> bool {
+        self.captures.is_empty() && self.refunds.is_empty()
+    }
+}
+
+/// Loads what a batch of commands touches. What ended before `cutoff` may have left for the history, and comes back first.
+///
+/// # Errors
+/// As [`load_in_tx`].
+pub async fn load_batch_in_tx(
+    tx: &mut PgConnection,
+    commands: &[&PaymentCommand],
+    cutoff: Option<Timestamp>,
+) -> sqlx::Result<Books> {
+    let wanted = || Wanted::by(commands.iter().copied());
+    let books = load_in_tx(tx, wanted()).await?;
+    let Some(cutoff) = cutoff else { return Ok(books) };
+    let moved = Moved::by(commands.iter().copied(), &books, cutoff);
+    if moved.is_empty() || history::recall_in_tx(tx, &moved).await? == 0 {
+        return Ok(books);
+    }
+    load_in_tx(tx, wanted()).await
+}
 
 /// The keys of the rows a batch touches.
 #[derive(Debug, Default)]
@@ -108,24 +168,26 @@ pub async fn load_in_tx(tx: &mut PgConnection, mut wanted: Wanted) -> sqlx::Resu
 /// # Errors
 /// When the database fails. A new row that is there already is an error too: somebody else writes our lane.
 pub async fn save_in_tx(tx: &mut PgConnection, books: &Books) -> sqlx::Result<()> {
-    insert_captures(tx, &books.new_captures()).await?;
+    insert_captures(tx, &books.new_captures(), books).await?;
     update_captures(tx, &books.changed_captures()).await?;
     insert_refunds(tx, &books.new_refunds()).await?;
     update_refunds(tx, &books.changed_refunds()).await?;
     deferred::save_in_tx(tx, books).await
 }
 
-async fn insert_captures(tx: &mut PgConnection, rows: &[&Capture]) -> sqlx::Result<()> {
+async fn insert_captures(tx: &mut PgConnection, rows: &[&Capture], books: &Books) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     // no conflict rule on purpose: the rows were not there under our lanes' locks
     sqlx::query(
         "INSERT INTO captures (id, order_id, state, amount, currency, method, deadline, void_asked, attempts,
-                               first_called_at, reference, reason, refunding, refunded, created_at, settled_at)
+                               first_called_at, reference, reason, refunding, refunded, created_at, settled_at,
+                               partition)
          SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[],
                               $7::timestamptz[], $8::boolean[], $9::int[], $10::timestamptz[], $11::text[],
-                              $12::text[], $13::bigint[], $14::bigint[], $15::timestamptz[], $16::timestamptz[])",
+                              $12::text[], $13::bigint[], $14::bigint[], $15::timestamptz[], $16::timestamptz[],
+                              $17::int[])",
     )
     .bind(column(rows, |row| row.id.0))
     .bind(column(rows, |row| row.order_id.0))
@@ -143,6 +205,7 @@ async fn insert_captures(tx: &mut PgConnection, rows: &[&Capture]) -> sqlx::Resu
     .bind(column(rows, |row| row.refunded))
     .bind(column(rows, |row| at(row.created_at)))
     .bind(column(rows, |row| row.settled_at.map(at)))
+    .bind(column(rows, |row| books.partition_of(row.order_id)))
     .execute(&mut *tx)
     .await?;
     Ok(())

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "cycle/history.rs"]
+mod history;
 #[path = "cycle/notices.rs"]
 mod notices;
 
@@ -22,7 +24,7 @@ use schemas::{
     time::Timestamp,
     topics::Topic,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use testbed::Database;
 use uuid::Uuid;

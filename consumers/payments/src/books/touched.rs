@@ -73,6 +73,7 @@ pub struct Books {
     refunds: Kind<Refund>,
     deferrals: BTreeMap<EffectId, Deferral>,
     forgotten: BTreeSet<EffectId>,
+    partitions: BTreeMap<OrderId, i32>,
 }
 
 impl Books {
@@ -97,6 +98,18 @@ impl Books {
         self.captures.add(more.captures);
         self.refunds.add(more.refunds);
         self
+    }
+
+    /// The same, of orders whose keys lie in these partitions.
+    #[must_use]
+    pub fn of_lanes(self, orders: impl IntoIterator<Item = (OrderId, i32)>) -> Self {
+        Self { partitions: orders.into_iter().collect(), ..self }
+    }
+
+    /// The partition of an order of this batch.
+    #[must_use]
+    pub fn partition_of(&self, order: OrderId) -> Option<i32> {
+        self.partitions.get(&order).copied()
     }
 
     /// The capture of that id.

@@ -23,7 +23,7 @@ fn notice(kind: NoticeKind, of: &CapturePayment, key: EffectId, amount: i64) -> 
     .into()
 }
 
-fn taken(of: &CapturePayment) -> PaymentCommand {
+pub(super) fn taken(of: &CapturePayment) -> PaymentCommand {
     notice(NoticeKind::Captured, of, of.capture_id, of.amount)
 }
 
