@@ -302,7 +302,7 @@ impl Orders {
         let verdicts = found.iter().zip(&hashes).map(|(found, hash)| verdict(found, hash)).collect();
         let rows = found.into_iter().filter_map(|found| match found {
             Found::Row(order) => Some(*order),
-            Found::Parked(_) | Found::Unreadable | Found::Nothing => None,
+            Found::Parked(_) | Found::Kept(_) | Found::Unreadable | Found::Nothing => None,
         });
         let rows: Vec<_> = rows.collect();
         if !rows.is_empty() {
@@ -364,6 +364,7 @@ pub(crate) struct Submitted {
 fn verdict(found: &Found, hash: &BodyHash) -> Option<Verdict> {
     match found {
         Found::Row(order) | Found::Parked(order) => Some(verdict_of(order.body_hash == *hash)),
+        Found::Kept(kept) => Some(verdict_of(kept == hash)),
         Found::Unreadable => Some(Err(Problem::unavailable("the order waits for a newer release"))),
         Found::Nothing => None,
     }

@@ -135,7 +135,8 @@ impl Orders {
             }
             Found::Parked(found) => Ok(Some(found)),
             Found::Unreadable => Err(Problem::unavailable("the order waits for a newer release")),
-            Found::Nothing => Ok(None),
+            // of one whose row has left there is nothing to tell
+            Found::Kept(_) | Found::Nothing => Ok(None),
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Found {
     Row(Box<OrderState>),
     /// Its submit, parked: it reads as pending.
     Parked(Box<OrderState>),
+    /// Its key alone: it ended so long ago that its row has left.
+    Kept(BodyHash),
     /// A parked record that this release cannot read: whose, and what, is not known.
     Unreadable,
     /// Nothing.
@@ -44,16 +46,17 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
     let query = sqlx::query(
         "SELECT w.at, o.id, o.owner, o.body_hash, o.version, o.status, o.reason, o.currency, o.total, o.refunded,
                 o.product_ids, o.quantities, o.unit_prices, o.shipping_address, o.payment_method, o.accepted_at,
-                o.deadline, o.updated_at, o.timeline, p.record
+                o.deadline, o.updated_at, o.timeline, p.record, k.body_hash AS kept
          FROM UNNEST($1::uuid[], $2::text[], $3::int[], $4::bytea[])
               WITH ORDINALITY AS w (id, owner, partition, key, at)
          LEFT JOIN orders.orders o ON o.id = w.id AND (w.owner IS NULL OR o.owner = w.owner)
+         LEFT JOIN orders.kept_key k ON o.id IS NULL AND k.id = w.id
          LEFT JOIN LATERAL (
              SELECT parked.record, parked.\"offset\" FROM orders.parked
              WHERE o.id IS NULL AND parked.topic = $5 AND parked.partition = w.partition AND parked.key = w.key
              ORDER BY parked.\"offset\" LIMIT $6
          ) p ON true
-         WHERE o.id IS NOT NULL OR p.record IS NOT NULL
+         WHERE o.id IS NOT NULL OR p.record IS NOT NULL OR k.id IS NOT NULL
          ORDER BY w.at, p.\"offset\"",
     )
     .bind(wanted.iter().map(|one| one.order.0).collect::<Vec<Uuid>>())
@@ -68,13 +71,49 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
     for row in &rows {
         let at = usize::try_from(row.try_get::<i64, _>("at")? - 1).unwrap_or(usize::MAX);
         let (Some(slot), Some(asked)) = (found.get_mut(at), wanted.get(at)) else { continue };
+        if let Some(kept) = row.try_get::<Option<Vec<u8>>, _>("kept")? {
+            *slot = Found::Kept(body_hash(kept)?);
+            continue;
+        }
         match row.try_get::<Option<Vec<u8>>, _>("record")? {
             None => *slot = Found::Row(Box::new(order_of(row)?)),
             Some(record) if *slot == Found::Nothing => *slot = parked(&record, asked),
             Some(_) => {}
         }
     }
+    if found.iter().any(|found| matches!(found, Found::Kept(_))) {
+        look_in_history(pool, wanted, &mut found).await?;
+    }
     Ok(found)
+}
+
+/// Finds the rows of keys that were kept: in the history, or among the others again if a record has named them meanwhile.
+/// Asked apart, for nearly every key is new, and the history has many parts.
+async fn look_in_history(pool: &PgPool, wanted: &[Wanted], found: &mut [Found]) -> sqlx::Result<()> {
+    let kept = wanted.iter().zip(&*found).filter(|(_, found)| matches!(found, Found::Kept(_)));
+    let rows = sqlx::query(
+        "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, product_ids, quantities,
+                unit_prices, shipping_address, payment_method, accepted_at, deadline, updated_at, timeline
+         FROM orders.every_order WHERE id = ANY ($1)",
+    )
+    .bind(kept.map(|(wanted, _)| wanted.order.0).collect::<Vec<Uuid>>())
+    .fetch_all(pool)
+    .await?;
+    for row in &rows {
+        let order = order_of(row)?;
+        for (wanted, found) in wanted.iter().zip(&mut *found) {
+            if wanted.order == order.order_id && matches!(found, Found::Kept(_)) {
+                let is_theirs = wanted.owner.as_deref().is_none_or(|owner| owner == order.owner);
+                *found = if is_theirs { Found::Row(Box::new(order.clone())) } else { Found::Nothing };
+            }
+        }
+    }
+    Ok(())
+}
+
+fn body_hash(bytes: Vec<u8>) -> sqlx::Result<BodyHash> {
+    let unreadable = |_| sqlx::Error::Decode("an order's body hash does not read".into());
+    Ok(BodyHash(bytes.try_into().map_err(unreadable)?))
 }
 
 /// What one parked record says of the order. A record of another kind says nothing: its submit is a row, or never was.
@@ -93,7 +132,6 @@ fn parked(record: &[u8], asked: &Wanted) -> Found {
 fn order_of(row: &PgRow) -> sqlx::Result<OrderState> {
     let unreadable = |what: &str| sqlx::Error::Decode(format!("an order's {what} does not read").into());
     let at = |column| row.try_get::<DateTime<Utc>, _>(column).map(|at| Timestamp(at.timestamp_millis()));
-    let hash: Vec<u8> = row.try_get("body_hash")?;
     let products: Vec<Uuid> = row.try_get("product_ids")?;
     let quantities: Vec<i32> = row.try_get("quantities")?;
     let prices: Vec<i64> = row.try_get("unit_prices")?;
@@ -101,7 +139,7 @@ fn order_of(row: &PgRow) -> sqlx::Result<OrderState> {
     Ok(OrderState {
         order_id: OrderId(row.try_get("id")?),
         owner: row.try_get("owner")?,
-        body_hash: BodyHash(hash.try_into().map_err(|_| unreadable("body hash"))?),
+        body_hash: body_hash(row.try_get("body_hash")?)?,
         version: row.try_get("version")?,
         status: OrderStatus::from_name(row.try_get("status")?).ok_or_else(|| unreadable("status"))?,
         reason: row.try_get("reason")?,
@@ -139,7 +177,7 @@ pub(crate) async fn list(
     let query = sqlx::query(
         "SELECT id, owner, body_hash, version, status, reason, currency, total, refunded, product_ids, quantities,
                 unit_prices, shipping_address, payment_method, accepted_at, deadline, updated_at, timeline
-         FROM orders.orders
+         FROM (SELECT * FROM orders.orders UNION ALL SELECT * FROM orders.history) AS every
          WHERE owner = $1 AND ($2::text IS NULL OR status = $2)
            AND ($3::timestamptz IS NULL OR (accepted_at, id) < ($3, $4))
          ORDER BY accepted_at DESC, id DESC LIMIT $5",
@@ -403,5 +441,50 @@ pub(crate) mod tests {
         assert!(are_drained(&edge, &rows).await.unwrap(), "a later row does not count");
         put(2).await;
         assert!(!are_drained(&edge, &rows).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn moved_orders_are_found_and_listed_and_of_those_that_left_the_key_still_stands() {
+        let (_database, edge, orders) = pools().await;
+        for n in 1..=6 {
+            let accepted_at = Timestamp(1_700_000_000_000 + i64::try_from(n).unwrap());
+            insert(&orders, &OrderState { accepted_at, status: OrderStatus::Confirmed, ..order(n) }).await;
+        }
+        // the second, third and fifth have moved, each from between two that have not
+        sqlx::query("SELECT orders.make_history('2023-11-14')").execute(&orders).await.unwrap();
+        sqlx::query(
+            "WITH gone AS (DELETE FROM orders.orders WHERE id = ANY ($1) RETURNING *),
+                  kept AS (INSERT INTO orders.kept_key SELECT id, accepted_at, body_hash, status FROM gone)
+             INSERT INTO orders.history SELECT * FROM gone",
+        )
+        .bind([2, 3, 5].map(Uuid::from_u128).to_vec())
+        .execute(&orders)
+        .await
+        .unwrap();
+        let ask =
+            |n: u128, owner: &str| Wanted { order: OrderId(Uuid::from_u128(n)), owner: Some(owner.into()) };
+        let asked =
+            [ask(1, "issuer\nann"), ask(2, "issuer\nann"), ask(3, "issuer\nbob"), ask(9, "issuer\nann")];
+        let found = lookup(&edge, 4, &asked).await.unwrap();
+        let ids = found.iter().map(|found| match found {
+            Found::Row(order) => order.order_id.0.as_u128(),
+            Found::Nothing => 0,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 0, 0]);
+        let mut pages = Vec::new();
+        let mut after = None;
+        loop {
+            let page = list(&edge, "issuer\nann", Some(OrderStatus::Confirmed), after, 4).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(Cursor { sort: last.accepted_at.0, id: last.order_id.0 });
+            pages.push(page.iter().map(|order| order.order_id.0.as_u128()).collect::<Vec<_>>());
+        }
+        assert_eq!(pages, [vec![6, 5, 4, 3], vec![2, 1]]);
+        // the month leaves
+        sqlx::query("DELETE FROM orders.history").execute(&orders).await.unwrap();
+        let found = lookup(&edge, 4, &asked).await.unwrap();
+        assert_eq!(found[1], Found::Kept(BodyHash([7; 32])));
+        assert_eq!(found[3], Found::Nothing);
     }
 }
