@@ -9,6 +9,8 @@ use uuid::Uuid;
 pub(crate) struct Case {
     pub(crate) id: Uuid,
     pub(crate) order: Option<Order>,
+    /// Its key is kept, and its row has left with its month: what others still have of it ended long ago.
+    pub(crate) has_left: bool,
     pub(crate) hold: Option<Hold>,
     pub(crate) captures: Vec<Capture>,
     /// Those not at their end, and those that failed for good.
@@ -138,6 +140,7 @@ impl Case {
         Self {
             id,
             order: None,
+            has_left: false,
             hold: None,
             captures: Vec::new(),
             refunds: Vec::new(),

@@ -20,8 +20,8 @@ pub(crate) const UNKNOWN_FOR_LONG: Duration = Duration::from_secs(15 * 60);
 pub(crate) fn judge(case: &Case, now: Timestamp) -> Vec<Finding> {
     let mut judge = Judge { case, now, found: Vec::new() };
     judge.attention();
-    // what waits behind a parked record explains the rest
-    if case.parked.is_empty() {
+    // what waits behind a parked record explains the rest; what has left was compared while it was there
+    if case.parked.is_empty() && !case.has_left {
         match (&case.order, &case.hold) {
             (Some(order), hold) => judge.order(order, hold.as_ref()),
             (None, Some(hold)) => judge.hold_alone(hold),

@@ -1,4 +1,6 @@
-//! Everything about some orders: sets by key, one query a table, put together here and not in SQL.
+//! Everything about some orders: sets by key, one query a table, put together here and not in SQL. What is not in its table
+//! is looked for in the history; a row that comes back between the two questions looks missing, and is looked at again as
+//! every suspect is.
 
 use super::{Store, millis, unknown};
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
 };
 use chrono::{DateTime, Utc};
 use schemas::{messages::OrderStatus, topics};
-use sqlx::{Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, Row, postgres::PgRow};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -26,12 +28,33 @@ impl Store {
     }
 
     async fn add_orders(&mut self, cases: &mut Cases) -> sqlx::Result<()> {
-        let rows = sqlx::query(
+        for table in ["orders", "every_order"] {
+            let missing = ids_of(cases, |case| case.order.is_none());
+            if !missing.is_empty() {
+                self.add_orders_of(table, missing, cases).await?;
+            }
+        }
+        let missing = ids_of(cases, |case| case.order.is_none());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let left: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM kept_key WHERE id = ANY ($1)")
+            .bind(missing)
+            .fetch_all(self.orders.connection().await?)
+            .await?;
+        for id in left {
+            at(cases, id, |case| case.has_left = true);
+        }
+        Ok(())
+    }
+
+    async fn add_orders_of(&mut self, table: &str, ids: Vec<Uuid>, cases: &mut Cases) -> sqlx::Result<()> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT id, status, version, currency, total, refunded, capture_id, product_ids, quantities, deadline,
                     needs_human IS NOT NULL AS needs_human
-             FROM orders WHERE id = ANY ($1)",
-        )
-        .bind(ids(cases))
+             FROM {table} WHERE id = ANY ($1)"
+        )))
+        .bind(ids)
         .fetch_all(self.orders.connection().await?)
         .await?;
         for row in &rows {
@@ -53,11 +76,21 @@ impl Store {
     }
 
     async fn add_holds(&mut self, cases: &mut Cases) -> sqlx::Result<()> {
-        let rows = sqlx::query(
+        for table in ["holds", "hold_history"] {
+            let missing = ids_of(cases, |case| case.hold.is_none());
+            if !missing.is_empty() {
+                self.add_holds_of(table, missing, cases).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_holds_of(&mut self, table: &str, ids: Vec<Uuid>, cases: &mut Cases) -> sqlx::Result<()> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT order_id, outside, state::text AS state, product_ids, quantities, deadline
-             FROM holds WHERE order_id = ANY ($1)",
-        )
-        .bind(ids(cases))
+             FROM {table} WHERE order_id = ANY ($1)"
+        )))
+        .bind(ids)
         .fetch_all(self.inventory.connection().await?)
         .await?;
         for row in &rows {
@@ -75,14 +108,30 @@ impl Store {
 
     async fn add_captures(&mut self, cases: &mut Cases, strays: &[Uuid]) -> sqlx::Result<()> {
         let named = cases.values().filter_map(|case| case.order.as_ref()?.capture);
-        let keys: BTreeSet<Uuid> = named.chain(strays.iter().copied()).collect();
-        let rows = sqlx::query(
+        let mut keys: BTreeSet<Uuid> = named.chain(strays.iter().copied()).collect();
+        for table in ["captures", "capture_history"] {
+            if keys.is_empty() {
+                break;
+            }
+            self.add_captures_of(table, &mut keys, cases).await?;
+        }
+        Ok(())
+    }
+
+    /// Those found leave `keys`.
+    async fn add_captures_of(
+        &mut self,
+        table: &str,
+        keys: &mut BTreeSet<Uuid>,
+        cases: &mut Cases,
+    ) -> sqlx::Result<()> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT id, order_id, state, amount, refunding, refunded, attempts, first_called_at,
                     state IN ('WAITING', 'CALLING')
-                        AND NOT EXISTS (SELECT FROM deferred WHERE effect_id = captures.id) AS is_forgotten
-             FROM captures WHERE id = ANY ($1) ORDER BY id",
-        )
-        .bind(keys.into_iter().collect::<Vec<_>>())
+                        AND NOT EXISTS (SELECT FROM deferred WHERE effect_id = c.id) AS is_forgotten
+             FROM {table} c WHERE id = ANY ($1) ORDER BY id"
+        )))
+        .bind(keys.iter().copied().collect::<Vec<_>>())
         .fetch_all(self.payments.connection().await?)
         .await?;
         for row in &rows {
@@ -102,6 +151,7 @@ impl Store {
                 first_called_at: row.try_get::<Option<DateTime<Utc>>, _>("first_called_at")?.map(millis),
                 is_forgotten: row.try_get("is_forgotten")?,
             };
+            keys.remove(&capture.id);
             at(cases, row.try_get("order_id")?, |case| case.captures.push(capture));
         }
         Ok(())
@@ -186,7 +236,11 @@ impl Store {
 }
 
 fn ids(cases: &Cases) -> Vec<Uuid> {
-    cases.keys().copied().collect()
+    ids_of(cases, |_| true)
+}
+
+fn ids_of(cases: &Cases, of: impl Fn(&Case) -> bool) -> Vec<Uuid> {
+    cases.values().filter(|case| of(case)).map(|case| case.id).collect()
 }
 
 /// A row whose order was not asked for is left out.

@@ -111,23 +111,27 @@ impl Store {
 
     /// The next orders by id.
     pub(crate) async fn orders_page(&mut self, after: Uuid, rows: i64) -> sqlx::Result<Page> {
-        let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM orders WHERE id > $1 ORDER BY id LIMIT $2")
-            .bind(after)
-            .bind(rows)
-            .fetch_all(self.orders.connection().await?)
-            .await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT id FROM (SELECT id FROM orders UNION ALL SELECT id FROM history) AS every
+             WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(after)
+        .bind(rows)
+        .fetch_all(self.orders.connection().await?)
+        .await?;
         let (rows, last) = (ids.len(), ids.last().copied());
         Ok(Page { look: Look { orders: ids.into_iter().collect(), strays: Vec::new() }, rows, last })
     }
 
     /// The next holds by order: of an order that is not there, or of an outside owner.
     pub(crate) async fn holds_page(&mut self, after: Uuid, rows: i64) -> sqlx::Result<Page> {
-        let ids: Vec<Uuid> =
-            sqlx::query_scalar("SELECT order_id FROM holds WHERE order_id > $1 ORDER BY order_id LIMIT $2")
-                .bind(after)
-                .bind(rows)
-                .fetch_all(self.inventory.connection().await?)
-                .await?;
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT order_id FROM every_hold WHERE order_id > $1 ORDER BY order_id LIMIT $2",
+        )
+        .bind(after)
+        .bind(rows)
+        .fetch_all(self.inventory.connection().await?)
+        .await?;
         let (rows, last) = (ids.len(), ids.last().copied());
         let captures = self.captures_named_by(&ids).await?;
         let orders = ids.into_iter().filter(|id| !captures.contains_key(id)).collect();
@@ -137,7 +141,7 @@ impl Store {
     /// The next captures by id: those that their order does not name as its own.
     pub(crate) async fn captures_page(&mut self, after: Uuid, rows: i64) -> sqlx::Result<Page> {
         let found: Vec<(Uuid, Uuid)> =
-            sqlx::query_as("SELECT id, order_id FROM captures WHERE id > $1 ORDER BY id LIMIT $2")
+            sqlx::query_as("SELECT id, order_id FROM every_capture WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(after)
                 .bind(rows)
                 .fetch_all(self.payments.connection().await?)
@@ -173,7 +177,7 @@ impl Store {
     /// The orders of these ids that are there, and the capture that each names.
     async fn captures_named_by(&mut self, orders: &[Uuid]) -> sqlx::Result<BTreeMap<Uuid, Option<Uuid>>> {
         let rows: Vec<(Uuid, Option<Uuid>)> =
-            sqlx::query_as("SELECT id, capture_id FROM orders WHERE id = ANY ($1)")
+            sqlx::query_as("SELECT id, capture_id FROM every_order WHERE id = ANY ($1)")
                 .bind(orders)
                 .fetch_all(self.orders.connection().await?)
                 .await?;

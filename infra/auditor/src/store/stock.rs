@@ -17,8 +17,9 @@ pub(crate) async fn compare(inventory: &mut Database) -> sqlx::Result<(u64, Vec<
                     coalesce(sum(line.quantity) FILTER (WHERE state = 'held'), 0)::bigint AS held,
                     coalesce(sum(line.quantity) FILTER (WHERE state = 'sold'), 0)::bigint AS sold,
                     count(*) FILTER (WHERE state = 'waiting') AS waiting
-             FROM holds, UNNEST(product_ids, quantities) AS line (product_id, quantity)
+             FROM every_hold, UNNEST(product_ids, quantities) AS line (product_id, quantity)
              WHERE state IN ('held', 'sold', 'waiting') GROUP BY 1),
+         before AS (SELECT product_id AS id, units FROM sold_before),
          queued AS (SELECT product_id AS id, count(*) AS rows FROM waiters GROUP BY 1),
          moved AS (SELECT product_id AS id, sum(delta)::bigint AS units FROM adjustments
                    WHERE outcome = 'applied' GROUP BY 1),
@@ -27,11 +28,12 @@ pub(crate) async fn compare(inventory: &mut Database) -> sqlx::Result<(u64, Vec<
                     coalesce(p.initial, 0) AS initial, coalesce(p.restocked, 0) AS restocked,
                     coalesce(p.available, 0) AS available, coalesce(p.held, 0) AS held, coalesce(p.sold, 0) AS sold,
                     coalesce(p.waiting, 0) AS waiting,
-                    coalesce(said.held, 0) AS said_held, coalesce(said.sold, 0) AS said_sold,
+                    coalesce(said.held, 0) AS said_held, coalesce(said.sold, 0) + coalesce(before.units, 0) AS said_sold,
                     coalesce(said.waiting, 0) AS said_waiting, coalesce(queued.rows, 0) AS queued,
                     coalesce(moved.units, 0) AS moved
              FROM products p FULL JOIN said ON said.id = p.id FULL JOIN queued ON queued.id = coalesce(p.id, said.id)
-             FULL JOIN moved ON moved.id = coalesce(p.id, said.id, queued.id)),
+             FULL JOIN moved ON moved.id = coalesce(p.id, said.id, queued.id)
+             LEFT JOIN before ON before.id = p.id),
          wrong AS (SELECT * FROM compared
              WHERE initial + restocked <> available + held + sold OR held <> said_held OR sold <> said_sold
                 OR waiting <> said_waiting OR waiting <> queued OR restocked <> moved
