@@ -1,6 +1,7 @@
 //! `mambogo bench`: the table of goals, run scenario by scenario against processes of its own on a stack that stands,
 //! each ended by the audit; the result as a table, a file for machines and a page with plots.
 
+mod fill;
 mod goals;
 mod processes;
 mod results;
@@ -10,7 +11,9 @@ mod stages;
 use crate::{
     audit,
     cli::duration,
+    config::TopicConfig,
     load::{self, part},
+    setup,
 };
 use auditor::{Auditor, Scope};
 use chassis::{settings::Environment, signals};
@@ -61,7 +64,10 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
     let scale = Scale { short: args.short, rates: args.scale };
     let chosen: Vec<Scenario> = scenarios::all(scale)
         .into_iter()
-        .filter(|s| args.only.is_empty() || args.only.iter().any(|o| o == s.name))
+        .filter(|s| match args.only.is_empty() {
+            true => s.filled.is_none(),
+            false => args.only.iter().any(|o| o == s.name),
+        })
         .collect();
     if chosen.is_empty() {
         return Err(format!("there is no such scenario; there are: {}", scenarios::names().join(", ")).into());
@@ -106,6 +112,10 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn scenario(&mut self, scenario: &Scenario) -> Result<ScenarioResult, Failure> {
         println!("\n{}: {}", scenario.name, scenario.title);
+        if let Some(orders) = scenario.filled {
+            let partitions = TopicConfig::from_environment(self.environment)?.partitions;
+            fill::fill(&mut setup::admin(self.environment).await?, orders, partitions).await?;
+        }
         let topology = if self.apart { Topology::Apart } else { scenario.topology };
         let gateway = self.up(topology).await?;
         let target = load::target(self.environment, gateway, "bench").await?;
@@ -113,7 +123,7 @@ impl Bench<'_> {
         let (outcome, kills) = self.measured(scenario, target).await?;
         // of a process that was killed its last life alone is known
         let stages = self.timings().await.since(&before).stages();
-        let audit = self.audit().await?;
+        let audit = self.audit(scenario.audited()).await?;
         println!("{}", Table(&outcome));
         println!("{}", stages::Stages(&stages));
         let judged: Vec<Judged> = scenario.goals.iter().map(|goal| goal.judge(&outcome, &kills)).collect();
@@ -191,10 +201,10 @@ impl Bench<'_> {
 
     /// Until the books agree, or patience ends: a settle may still be on its way when an order's end was seen. What is
     /// left then, in words.
-    async fn audit(&self) -> Result<Vec<String>, Failure> {
+    async fn audit(&self, scope: Scope) -> Result<Vec<String>, Failure> {
         let give_up = tokio::time::Instant::now() + AUDIT_PATIENCE;
         loop {
-            let report = Auditor::new(audit::settings(self.environment)?).pass(Scope::Everything).await?;
+            let report = Auditor::new(audit::settings(self.environment)?).pass(scope).await?;
             let is_done = !report.has_drift() && report.open == 0;
             if is_done || tokio::time::Instant::now() > give_up {
                 println!("  audit: {report}");

@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::{
-    audit::AuditArgs, bench::BenchArgs, dlq::DlqCommand, load::LoadArgs, orders::OrdersCommand,
-    roles::WorkerName,
+    audit::AuditArgs, bench::BenchArgs, dlq::DlqCommand, history::HistoryCommand, load::LoadArgs,
+    orders::OrdersCommand, roles::WorkerName,
 };
 use clap::{Parser, Subcommand};
 use std::time::Duration;
@@ -75,6 +75,11 @@ pub(crate) enum Command {
     Orders {
         #[command(subcommand)]
         command: OrdersCommand,
+    },
+    /// See to the history that settled orders move to: its months, and their leaving
+    History {
+        #[command(subcommand)]
+        command: HistoryCommand,
     },
     /// See to records that are parked: rejected ones, and those that wait behind them
     Dlq {

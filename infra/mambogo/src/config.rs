@@ -67,3 +67,8 @@ pub(crate) fn database(environment: &Environment, role: &str) -> Secret {
 pub(crate) fn role_password(environment: &Environment) -> Secret {
     environment.secret_or("DATABASE_PASSWORD", "mambogo")
 }
+
+/// How many months of history are kept beside the present one (`HISTORY_KEEP`).
+pub(crate) fn history_keep(environment: &Environment) -> Result<u32, SettingError> {
+    environment.parse_or("HISTORY_KEEP", "a number of months", 13)
+}

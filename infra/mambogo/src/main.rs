@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod config;
 mod dlq;
+mod history;
 mod lag;
 mod load;
 mod orders;
@@ -47,6 +48,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Openapi => print!("{}", gateway::document_json()?),
         Command::Audit(args) => audit::run(&environment, args).await?,
         Command::Orders { command } => orders::run(&environment, command).await?,
+        Command::History { command } => history::run(&environment, command).await?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
         Command::Sim { exhaustive: true, states, .. } => sim::explore(states)?,

@@ -14,8 +14,12 @@ use chassis::{
 };
 use clap::ValueEnum;
 use gateway::GatewayParts;
-use harness::{config::WorkerConfig, service::Service};
+use harness::{
+    config::{HistoryConfig, WorkerConfig},
+    service::Service,
+};
 use publisher::{Publisher, PublisherConfig};
+use schemas::topics::Topic;
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -151,8 +155,14 @@ impl Assembly<'_> {
                     Ok(())
                 }))
             }
-            Role::Worker(WorkerName::Orders) => self.worker(orders_worker::Orders::new()),
-            Role::Worker(WorkerName::Inventory) => self.worker(inventory_worker::InventoryService::default()),
+            Role::Worker(WorkerName::Orders) => {
+                let history = HistoryConfig::from_environment(self.environment, &[Topic::OrderCommands])?;
+                self.worker(orders_worker::Orders::with_history(history))
+            }
+            Role::Worker(WorkerName::Inventory) => {
+                let history = HistoryConfig::from_environment(self.environment, &[Topic::InventoryCommands])?;
+                self.worker(inventory_worker::InventoryService::with_history(history))
+            }
             Role::Worker(WorkerName::Payments) => {
                 let settings = payments_worker::config::Settings::read(self.environment)?;
                 self.worker(settings.service()?)

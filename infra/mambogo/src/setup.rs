@@ -33,7 +33,7 @@ pub(crate) async fn seed(environment: &Environment, products: u32, seed: u64, st
     Ok(())
 }
 
-async fn admin(environment: &Environment) -> Result<PgConnection, String> {
+pub(crate) async fn admin(environment: &Environment) -> Result<PgConnection, String> {
     let url = config::database(environment, "admin");
     PgConnection::connect(url.expose())
         .await

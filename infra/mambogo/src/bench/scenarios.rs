@@ -5,6 +5,7 @@ use super::{
     name,
     processes::Topology,
 };
+use auditor::Scope;
 use loadtest::{Follow, Pace, Plan, Spread, Way};
 use std::time::Duration;
 
@@ -25,9 +26,18 @@ pub(crate) struct Scenario {
     pub(crate) topology: Topology,
     /// What is sent; no orders at all in a run that shows what idling costs.
     pub(crate) plan: Plan,
+    /// So many orders are in the tables first. Such a scenario is run when it is asked for only.
+    pub(crate) filled: Option<u64>,
     /// A worker process is killed so often.
     pub(crate) kill_every: Option<Duration>,
     pub(crate) goals: Vec<Goal>,
+}
+
+impl Scenario {
+    /// All of the books; where the tables were filled by hand, the orders of this run and all stock.
+    pub(crate) fn audited(&self) -> Scope {
+        self.filled.map_or(Scope::Everything, |_| Scope::Since(Duration::from_secs(60 * 60)))
+    }
 }
 
 /// The names, in their order.
@@ -54,6 +64,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             title: "10,000 orders a second, 50 a call, spread products",
             topology: Topology::Together,
             plan: Plan { pace: rate(10_000.0), length: seconds(15, 300), ..bulk() },
+            filled: None,
             kill_every: None,
             goals: vec![
                 more(What::SagasPerSecond, 10_000.0 * scale.rates, None),
@@ -68,6 +79,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             title: "the same, one product in every order",
             topology: Topology::Together,
             plan: Plan { products: Spread::Hot, pace: rate(10_000.0), length: seconds(10, 60), ..bulk() },
+            filled: None,
             kill_every: None,
             goals: vec![
                 more(What::SagasPerSecond, 10_000.0 * scale.rates, None),
@@ -86,6 +98,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
                 length: seconds(15, 120),
                 ..bulk()
             },
+            filled: None,
             kill_every: None,
             goals: vec![
                 more(What::SagasPerSecond, 5_000.0 * scale.rates, None),
@@ -106,6 +119,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
                 length: seconds(10, 60),
                 ..bulk()
             },
+            filled: None,
             kill_every: None,
             goals: vec![
                 more(What::SagasPerSecond, 3_000.0, None),
@@ -126,6 +140,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
                 orders: Some(if scale.short { 200 } else { 1_000 }),
                 ..bulk()
             },
+            filled: None,
             kill_every: None,
             goals: vec![less(What::CompleteP99, 60.0, None)],
         },
@@ -140,6 +155,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
                 settle: Duration::ZERO,
                 ..bulk()
             },
+            filled: None,
             kill_every: None,
             goals: vec![less(What::IdlePercent, 3.0, None)],
         },
@@ -148,13 +164,35 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             title: "6,000 a second in bulk through the kill of the worker",
             topology: Topology::WorkersApart,
             plan: Plan { pace: rate(6_000.0), length: seconds(25, 300), ..bulk() },
+            filled: None,
             kill_every: Some(seconds(10, 60)),
             goals: vec![
                 more(What::SagasPerSecond, 6_000.0 * scale.rates, None),
                 less(What::Recovery, 10.0, None),
             ],
         },
+        growth("growth-10k", "with 10,000 orders in the tables", 10_000, scale),
+        growth("growth-1m", "with a million orders in the tables", 1_000_000, scale),
+        growth("growth-10m", "with ten million orders in the tables", 10_000_000, scale),
     ]
+}
+
+/// The same load over tables that hold more and more. What counts is the CPU of an order beside that of the first.
+fn growth(name: &'static str, title: &'static str, filled: u64, scale: Scale) -> Scenario {
+    let pace = Pace::Rate(2_000.0 * scale.rates);
+    let length = Duration::from_secs(if scale.short { 30 } else { 120 });
+    Scenario {
+        name,
+        title,
+        topology: Topology::Together,
+        plan: Plan { pace, length, ..bulk() },
+        filled: Some(filled),
+        kill_every: None,
+        goals: vec![
+            more(What::SagasPerSecond, 2_000.0 * scale.rates, None),
+            less(What::MicrosPerOrder, 250.0, None),
+        ],
+    }
 }
 
 fn bulk() -> Plan {

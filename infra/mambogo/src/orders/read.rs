@@ -67,7 +67,7 @@ pub(super) async fn came(
 ) -> sqlx::Result<Option<Came>> {
     let row = sqlx::query(
         "SELECT a.by, a.result ->> 'outcome' AS outcome
-         FROM orders.orders o, jsonb_to_recordset(o.actions) AS a (id uuid, by text, result jsonb)
+         FROM orders.every_order o, jsonb_to_recordset(o.actions) AS a (id uuid, by text, result jsonb)
          WHERE o.id = $1 AND a.id = $2",
     )
     .bind(order.0)
