@@ -4,7 +4,7 @@ use crate::{
     Bug, Edge, Faults, Origin, explain_edge,
     gateways::{
         Step,
-        draw::{Peril, steps},
+        draw::{Peril, draw},
         redis::Reach,
     },
     plant::Plant,
@@ -12,11 +12,12 @@ use crate::{
     random::Random,
 };
 
-fn failing(edge: Edge, plant: Plant, within: u64) -> Option<crate::Failure> {
-    (0..within).find_map(|seed| {
-        let steps = steps(&mut Random::new(seed), edge);
+/// The seeds of `mambogo sim` that draw this edge, `within` of them.
+fn failing(edge: Edge, plant: Plant, within: usize) -> Option<crate::Failure> {
+    let drawn = (0..).map(|seed: u64| (seed, draw(&mut Random::new(!seed))));
+    drawn.filter(|(_, (drawn, _))| *drawn == edge).take(within).find_map(|(seed, (edge, steps))| {
         play_edge(edge, &steps, plant).is_err().then(|| {
-            let origin = Origin::Drawn { seed, orders: 0, faults: Faults::ALL, histories: seed + 1 };
+            let origin = Origin::Drawn { seed, orders: 4, faults: Faults::ALL, histories: seed + 1 };
             explain_edge(origin, edge, steps, plant)
         })
     })
@@ -62,7 +63,7 @@ fn a_gateway_cut_off_alone_is_the_case_that_does_not_hold() {
     let violation = play_edge(edge, &steps, Plant::default()).unwrap_err();
     assert_eq!(violation.invariant, "one order per key");
     let origin = Origin::Drawn { seed: 0, orders: 0, faults: Faults::ALL, histories: 1 };
-    println!("{}", explain_edge(origin, edge, steps, Plant::default()));
+    println!("{violation}\n{}", explain_edge(origin, edge, steps, Plant::default()).timeline.join("\n"));
 }
 
 /// Redis was away for everybody; one gateway has produced without a claim, another comes back and believes its old
