@@ -266,20 +266,29 @@ mod tests {
         assert!(after.others(&before.0, &[], 1e9).cpu_seconds == 0.0, "never below nothing");
     }
 
+    /// A child that does not outlive its test, not even by a panic.
+    struct Killed(std::process::Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     /// A generator that starts what it measures must not count it twice.
     #[test]
     fn a_part_alone_leaves_its_children_out() {
-        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let child = Killed(child);
         let spent = |part: &Part| part.usage().cpu_seconds;
         let (tree, alone) = (Part::new("tree", std::process::id()), Part::alone("alone", std::process::id()));
-        let of_child = Part::new("child", child.id());
+        let of_child = Part::new("child", child.0.id());
         while spent(&of_child) < 0.2 {
             std::thread::yield_now();
         }
-        assert!(tree.children().contains(&child.id()) && alone.children().is_empty());
+        assert!(tree.children().contains(&child.0.id()) && alone.children().is_empty());
         assert!(spent(&tree) >= spent(&alone) + 0.2);
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
 
     #[test]

@@ -58,14 +58,6 @@ impl ConsumerContext for Hooks {
             Rebalance::Error(error) => tracing::warn!(%error, "rebalance failed"),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            // advisory: the next commit covers it, and what is read twice changes nothing
-            ::metrics::counter!(metrics::COMMIT_FAILURES).increment(1);
-            tracing::warn!(%error, "a commit was refused");
-        }
-    }
 }
 
 fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
