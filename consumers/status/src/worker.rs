@@ -20,7 +20,10 @@ use rdkafka::{
     message::{BorrowedMessage, Message},
 };
 use schemas::time::Timestamp;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +35,13 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_OFTEN: Duration = Duration::from_millis(500);
 /// How long records may be there and not come, before the consumer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two commits, which cost the broker as much as many records. What a commit is late by is read again after a
+/// crash, and changes nothing.
+const COMMIT: Duration = Duration::from_millis(100);
+/// A batch of so many says that more are on their way: the next one is given [`GROWTH`] to grow.
+const BUSY: u64 = 16;
+/// A round trip to Redis costs the same for one view as for a hundred, and an order's versions in one batch are one view.
+const GROWTH: Duration = Duration::from_millis(5);
 /// Pause before a new consumer.
 const REJOIN: Duration = Duration::from_secs(1);
 
@@ -56,6 +66,9 @@ pub(crate) fn work(
         runtime,
         looked: Instant::now(),
         behind_since: None,
+        is_busy: false,
+        written: BTreeMap::new(),
+        committed: Instant::now(),
     };
     loop {
         let member = Member::join(config)?;
@@ -81,27 +94,51 @@ struct Worker<'a> {
     runtime: &'a Handle,
     looked: Instant,
     behind_since: Option<Instant>,
+    /// The last batch was a large one.
+    is_busy: bool,
+    /// What was written and not committed: the first offset not yet read, by partition.
+    written: BTreeMap<i32, i64>,
+    committed: Instant,
 }
 
 impl Worker<'_> {
     fn serve(&mut self, member: &Member) -> End {
         self.behind_since = None;
+        self.written.clear();
         self.look_at_redis();
+        let end = self.work(member);
+        self.commit(member);
+        end
+    }
+
+    fn work(&mut self, member: &Member) -> End {
         while !self.stop.is_cancelled() {
             let mut batch = Batch::default();
             let gathered = self.gather(member, &mut batch);
+            self.is_busy = batch.records() >= BUSY;
             if !batch.is_empty() {
                 if !self.write(member, &mut batch) {
                     return End::Stopped;
                 }
-                member.commit(batch.next());
+                self.written.extend(batch.next());
                 report_skipped(&batch);
+            }
+            if batch.is_empty() || self.committed.elapsed() >= COMMIT {
+                self.commit(member);
             }
             if let Err(end) = gathered.and_then(|()| self.look(member, batch.is_empty())) {
                 return end;
             }
         }
         End::Stopped
+    }
+
+    fn commit(&mut self, member: &Member) {
+        if !self.written.is_empty() {
+            member.commit(&self.written);
+            self.written.clear();
+            self.committed = Instant::now();
+        }
     }
 
     /// Waits a little for a first record, then takes what is there already.
@@ -112,6 +149,9 @@ impl Worker<'_> {
                 Some(Ok(record)) => add(batch, &record),
                 Some(Err(error)) => self.heard_error(error)?,
                 None => return Ok(()),
+            }
+            if self.is_busy && !wait.is_zero() {
+                std::thread::sleep(GROWTH);
             }
             wait = Duration::ZERO;
         }
