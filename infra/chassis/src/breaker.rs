@@ -134,6 +134,15 @@ impl Breaker {
         Admission::Call(Ticket { period: self.period })
     }
 
+    /// How long it is still left alone; `None` when a call may be made, or may be asked for.
+    #[must_use]
+    pub fn left_alone(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Open { until } if now < until => Some(until.saturating_sub(now)),
+            _ => None,
+        }
+    }
+
     /// Says what came of an admitted call.
     pub fn answered(&mut self, ticket: &Ticket, worked: bool, now: Duration) {
         if ticket.period != self.period {
@@ -157,6 +166,15 @@ impl Breaker {
                 }
             }
             State::Open { .. } => {}
+        }
+    }
+
+    /// Says that an admitted call was given up by whoever made it, which shows nothing: another one may be made for it.
+    pub fn withdrawn(&mut self, ticket: &Ticket) {
+        if let State::HalfOpen { admitted, .. } = &mut self.state
+            && ticket.period == self.period
+        {
+            *admitted = admitted.saturating_sub(1);
         }
     }
 
@@ -333,6 +351,25 @@ mod tests {
         breaker.answered(&late[5], true, now);
         breaker.answered(&probe, true, now);
         assert_eq!(breaker.position(), Position::HalfOpen, "a success from before is no probe's");
+    }
+
+    #[test]
+    fn a_probe_that_was_given_up_gives_its_place_to_another_and_shows_nothing() {
+        let mut breaker = opened(SECOND);
+        let now = 20 * SECOND;
+        for _ in 0..10 {
+            let probe = ticket(&mut breaker, now);
+            breaker.withdrawn(&probe);
+        }
+        assert_eq!(breaker.position(), Position::HalfOpen);
+        for _ in 0..3 {
+            call(&mut breaker, true, now);
+        }
+        assert_eq!(breaker.position(), Position::Closed);
+        let late = ticket(&mut breaker, now);
+        breaker.withdrawn(&late);
+        assert_eq!((breaker.position(), breaker.left_alone(now)), (Position::Closed, None));
+        assert_eq!(opened(SECOND).left_alone(SECOND).map(|wait| wait >= 5 * SECOND), Some(true));
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl Environment {
         Self { overrides: pairs.into_iter().collect(), isolated: true }
     }
 
+    /// The same with `key` set to `value`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.overrides.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The text of `key`; an empty one counts as unset.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the edge of the process")]

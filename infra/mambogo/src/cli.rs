@@ -20,7 +20,11 @@ pub(crate) enum Command {
     /// Run every role in this process: gateway, relay, and all workers
     All,
     /// Run the gateway: the public HTTP port
-    Serve,
+    Serve {
+        /// Only these services (orders, inventory, payments, cart, catalog), with commas between (`GATEWAY_SERVICES`)
+        #[arg(long)]
+        services: Option<String>,
+    },
     /// Run workers; all of them, or those named
     Work {
         /// Which services

@@ -36,7 +36,10 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
     let environment = chassis::settings::Environment::process();
     match command {
         Command::All => roles::run(&environment, &roles::ALL).await?,
-        Command::Serve => roles::run(&environment, &[roles::Role::Gateway]).await?,
+        Command::Serve { services } => {
+            let chosen = services.map(|services| environment.clone().with("GATEWAY_SERVICES", &services));
+            roles::run(chosen.as_ref().unwrap_or(&environment), &[roles::Role::Gateway]).await?;
+        }
         Command::Relay => roles::run(&environment, &[roles::Role::Relay]).await?,
         Command::Auditor => roles::run(&environment, &[roles::Role::Auditor]).await?,
         Command::Work { services } => roles::run(&environment, &roles::workers(&services)).await?,

@@ -1,10 +1,11 @@
 //! Settings of the public port: those of the services it composes, and of what they share.
 
+use crate::{outside::Origins, services::Services};
 use cart_api::CartConfig;
 use chassis::settings::{Environment, SettingError};
 use ingress::{
-    auth::AuthConfig, config::PoolConfig, limit::LimitConfig, redis_link::RedisConfig, serve::ServeLimits,
-    shed::ShedConfig,
+    auth::AuthConfig, background::BackgroundLimits, config::PoolConfig, limit::LimitConfig,
+    redis_link::RedisConfig, response_cache::CacheConfig, serve::ServeLimits, shed::ShedConfig,
 };
 use inventory_api::InventoryConfig;
 use orders_api::OrdersConfig;
@@ -16,6 +17,14 @@ use std::net::SocketAddr;
 pub struct GatewayConfig {
     /// `GATEWAY_ADDR`: where to listen; the caller binds it.
     pub address: SocketAddr,
+    /// `GATEWAY_SERVICES`: which services answer there.
+    pub services: Services,
+    /// `CORS_ORIGINS`: whose pages may call from a browser.
+    pub origins: Origins,
+    /// Which answers are kept for all, if any are.
+    pub response_cache: Option<CacheConfig>,
+    /// What is done outside the requests, at once and waiting.
+    pub background: BackgroundLimits,
     /// What clients may hold.
     pub serve: ServeLimits,
     /// What a token must say.
@@ -39,7 +48,7 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`],
+    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), `GATEWAY_SERVICES` (all), `CORS_ORIGINS` (none), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`],
     /// [`PaymentsConfig`] and [`CartConfig`] read.
     ///
     /// # Errors
@@ -48,6 +57,18 @@ impl GatewayConfig {
         let default = SocketAddr::from(([127, 0, 0, 1], 8080));
         Ok(Self {
             address: environment.parse_or("GATEWAY_ADDR", "an address such as 127.0.0.1:8080", default)?,
+            services: environment.parse_or(
+                "GATEWAY_SERVICES",
+                "services such as orders,catalog (orders, inventory, payments, cart, catalog)",
+                Services::all(),
+            )?,
+            origins: environment.parse_or(
+                "CORS_ORIGINS",
+                "exact origins such as https://shop.example, with commas between",
+                Origins::default(),
+            )?,
+            response_cache: ingress::config::response_cache(environment)?,
+            background: ingress::config::background(environment)?,
             serve: ingress::config::serve(environment)?,
             auth: ingress::config::auth(environment)?,
             limits: ingress::config::limits(environment)?,

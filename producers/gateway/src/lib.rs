@@ -1,16 +1,20 @@
 //! The one public port: composes the services' routers, watches what they stand on, and serves.
 
 mod documents;
+mod outside;
 mod page;
 mod parts;
 mod readiness;
+mod services;
 
 pub mod config;
 pub mod metrics;
 
 pub use config::GatewayConfig;
 pub use documents::{document, document_json};
+pub use outside::Origins;
 pub use parts::{GatewayParts, StartError, declared, router};
+pub use services::{Service, Services};
 
 use chassis::health::Part;
 use tokio::net::TcpListener;

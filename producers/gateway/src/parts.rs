@@ -3,7 +3,9 @@
 use crate::{
     config::GatewayConfig,
     documents::{self, Texts},
+    outside,
     readiness::Watched,
+    services::{Service, Services},
 };
 use axum::Router;
 use cart_api::{CartLink, CartParts, Carts};
@@ -11,11 +13,15 @@ use catalog_api::Catalog;
 use chassis::clock::Clock;
 use ingress::{
     auth::{KeysError, Verifier},
+    background::Background,
+    downstream::{self, Downstream},
     guard::Guard,
     layers,
     limit::Limiter,
     log::Log,
+    log_breaker::LogBreaker,
     redis_link::RedisLink,
+    response_cache::ResponseCache,
     shed::Shedder,
     surface::{Declared, Surface},
     wakeups::Wakeups,
@@ -23,7 +29,16 @@ use ingress::{
 use inventory_api::{Inventory, InventoryParts};
 use orders_api::{Orders, OrdersParts};
 use payments_api::{Payments, PaymentsParts};
+use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
+
+/// Longest wait for an answer about offsets: beyond the client's own.
+const KAFKA_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for a read: beyond the server's own limit, for one that says nothing at all.
+const POSTGRES_LIMIT: Duration = Duration::from_millis(2_500);
+
+/// What is the same for everybody, and asked for again and again. A single product has caches of its own.
+const KEPT_FOR_ALL: &[&str] = &["/api/products", "/api/categories"];
 
 /// What the process gives to the gateway.
 #[derive(Clone)]
@@ -83,13 +98,18 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> Result<(Router, Watched), StartError> {
     let GatewayParts { log, clock } = parts;
+    let (kafka, postgres) =
+        (Downstream::new("kafka", KAFKA_LIMIT), Downstream::new("postgres", POSTGRES_LIMIT));
+    let log: Log = Arc::new(LogBreaker::new(log, kafka.clone()));
     let pool = config.pool.open()?;
     let redis = RedisLink::start(config.redis.clone(), stop.clone())?;
     let wakeups = Wakeups::new();
     wakeups.listen(&config.redis, &redis, stop.clone())?;
     let verifier = Verifier::start(&config.auth, stop.clone())?;
 
-    let limiter = config.limits.map(|limits| Limiter::start(limits, redis.clone()));
+    let of_limits =
+        Downstream::new("redis", config.limits.as_ref().map_or(Duration::ZERO, |limits| limits.patience));
+    let limiter = config.limits.map(|limits| Limiter::start(limits, redis.clone(), of_limits.clone()));
     let shedder = config.shedding.map(|shedding| Shedder::new(shedding, log.clone()));
     if let Some(shedder) = shedder.clone() {
         tokio::spawn(stop.clone().run_until_cancelled_owned(shedder.watch()));
@@ -107,6 +127,7 @@ pub(crate) fn start(
     let orders = Orders::start(orders, stop.clone());
     let inventory = InventoryParts {
         config: config.inventory,
+        postgres: postgres.clone(),
         log: log.clone(),
         pool: pool.clone(),
         redis: redis.clone(),
@@ -123,15 +144,31 @@ pub(crate) fn start(
         log: log.clone(),
         orders: orders.clone(),
         redis: redis.clone(),
-        clock,
+        clock: clock.clone(),
     };
     let watched = Watched { log, pool: pool.clone(), redis, prices: orders.prices().clone() };
-    let surface = Surface::new()
-        .merge(orders_api::surface().with_state(orders))
-        .merge(inventory_api::surface().with_state(Inventory::start(inventory)))
-        .merge(payments_api::surface().with_state(Payments::new(payments)))
-        .merge(cart_api::surface().with_state(Carts::new(cart)))
-        .merge(catalog_api::surface().with_state(Catalog::start(pool)))
-        .merge(documents::surface().with_state(Texts::make()?));
-    Ok((layers::around(surface.guarded(guard)), watched))
+    let mut surface = composed(
+        &config.services,
+        [
+            (Service::Orders, orders_api::surface().with_state(orders)),
+            (Service::Inventory, inventory_api::surface().with_state(Inventory::start(inventory))),
+            (Service::Payments, payments_api::surface().with_state(Payments::new(payments))),
+            (Service::Cart, cart_api::surface().with_state(Carts::new(cart))),
+            (Service::Catalog, catalog_api::surface().with_state(Catalog::start(pool))),
+        ],
+    )
+    .merge(documents::surface().with_state(Texts::make()?));
+    if let Some(cache) = config.response_cache {
+        let background = Background::start("edge", config.background);
+        let cache = ResponseCache::new(cache, KEPT_FOR_ALL, background, clock.clone());
+        surface = surface.around(|routes| cache.around(routes));
+    }
+    let app = downstream::told(surface.guarded(guard), [of_limits, kafka, postgres].into());
+    Ok((layers::around(outside::dressed(app, &config.origins)), watched))
+}
+
+/// The surfaces of the services that are wanted here.
+fn composed(wanted: &Services, all: [(Service, Surface); 5]) -> Surface {
+    let chosen = all.into_iter().filter(|(service, _)| wanted.has(*service));
+    chosen.fold(Surface::new(), |surface, (_, one)| surface.merge(one))
 }

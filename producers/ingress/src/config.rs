@@ -2,8 +2,10 @@
 
 use crate::{
     auth::{AuthConfig, Keys, MIN_SECRET, PublishedConfig},
+    background::BackgroundLimits,
     limit::{LimitConfig, Rate, Trusted},
     redis_link::RedisConfig,
+    response_cache::CacheConfig,
     serve::ServeLimits,
     shed::ShedConfig,
 };
@@ -105,7 +107,7 @@ pub fn serve(environment: &Environment) -> Result<ServeLimits, SettingError> {
 }
 
 /// Reads `RATE_LIMITS` (on), `RATE_LIMIT_READS` (1000/s,2000), `RATE_LIMIT_WRITES` (200/s,400), `RATE_LIMIT_BULK` (20/s,40),
-/// `RATE_LIMIT_ANONYMOUS` (100/s,200), `RATE_LIMIT_SIGNED` (1000/s,2000) and `TRUSTED_PROXIES` (nobody). `None` for off.
+/// `RATE_LIMIT_ANONYMOUS` (100/s,200), `RATE_LIMIT_SIGNED` (1000/s,2000), `RATE_LIMIT_PATIENCE` (50ms) and `TRUSTED_PROXIES` (nobody). `None` for off.
 ///
 /// # Errors
 /// [`SettingError`].
@@ -118,6 +120,7 @@ pub fn limits(environment: &Environment) -> Result<Option<LimitConfig>, SettingE
         bulk: rate("RATE_LIMIT_BULK", 20, 40)?,
         anonymous: rate("RATE_LIMIT_ANONYMOUS", 100, 200)?,
         signed: rate("RATE_LIMIT_SIGNED", 1_000, 2_000)?,
+        patience: environment.duration_or("RATE_LIMIT_PATIENCE", Duration::from_millis(50))?,
         trusted: environment.parse_or(
             "TRUSTED_PROXIES",
             "addresses or networks such as 10.0.0.0/8, with commas between",
@@ -142,6 +145,35 @@ pub fn shedding(environment: &Environment) -> Result<Option<ShedConfig>, Setting
         look: environment.duration_or("SHED_LOOK", default.look)?,
     };
     Ok(is_on(environment, "SHED", true)?.then_some(config))
+}
+
+/// Reads `RESPONSE_CACHE` (on), `RESPONSE_CACHE_FRESH` (250ms), `RESPONSE_CACHE_STALE` (1s), `RESPONSE_CACHE_IF_ERROR` (1m)
+/// and `RESPONSE_CACHE_BYTES` (16777216). `None` for off.
+///
+/// # Errors
+/// [`SettingError`].
+pub fn response_cache(environment: &Environment) -> Result<Option<CacheConfig>, SettingError> {
+    let default = CacheConfig::default();
+    let config = CacheConfig {
+        fresh: environment.duration_or("RESPONSE_CACHE_FRESH", default.fresh)?,
+        stale: environment.duration_or("RESPONSE_CACHE_STALE", default.stale)?,
+        if_error: environment.duration_or("RESPONSE_CACHE_IF_ERROR", default.if_error)?,
+        bytes: environment.parse_or("RESPONSE_CACHE_BYTES", "a number of bytes", default.bytes)?,
+    };
+    Ok(is_on(environment, "RESPONSE_CACHE", true)?.then_some(config))
+}
+
+/// Reads `BACKGROUND_HANDS` (10), `BACKGROUND_HANDS_MAX` (50) and `BACKGROUND_QUEUE` (100).
+///
+/// # Errors
+/// [`SettingError`].
+pub fn background(environment: &Environment) -> Result<BackgroundLimits, SettingError> {
+    let default = BackgroundLimits::default();
+    Ok(BackgroundLimits {
+        hands: environment.parse_or("BACKGROUND_HANDS", "a number of tasks at once", default.hands)?,
+        most: environment.parse_or("BACKGROUND_HANDS_MAX", "a number of tasks at once", default.most)?,
+        queue: environment.parse_or("BACKGROUND_QUEUE", "a number of waiting tasks", default.queue)?,
+    })
 }
 
 fn is_on(environment: &Environment, key: &'static str, default: bool) -> Result<bool, SettingError> {

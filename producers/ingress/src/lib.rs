@@ -16,13 +16,16 @@ pub mod guard;
 pub mod layers;
 pub mod limit;
 pub mod request_id;
+pub mod response_cache;
 pub mod serve;
 pub mod shed;
 pub mod surface;
 
 pub mod background;
 pub mod coalesce;
+pub mod downstream;
 pub mod log;
+pub mod log_breaker;
 pub mod redis_link;
 pub mod wakeups;
 

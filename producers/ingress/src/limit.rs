@@ -15,6 +15,7 @@ pub use bucket::{Rate, Reading};
 
 use crate::{
     auth::Caller,
+    downstream::Downstream,
     metrics,
     problem::{Kind, Problem},
     redis_link::RedisLink,
@@ -89,6 +90,8 @@ pub struct LimitConfig {
     pub anonymous: Rate,
     /// Signed calls, by address.
     pub signed: Rate,
+    /// Longest wait for Redis; then this process counts by itself.
+    pub patience: Duration,
     /// Hops whose `X-Forwarded-For` is believed.
     pub trusted: Trusted,
 }
@@ -122,10 +125,10 @@ struct Inner {
 }
 
 impl Limiter {
-    /// A limiter on the buckets in Redis.
+    /// A limiter on the buckets in Redis; while `downstream`, its breaker, is open, each process counts by itself.
     #[must_use]
-    pub fn start(config: LimitConfig, redis: RedisLink) -> Self {
-        let shared = SharedBuckets::start(redis);
+    pub fn start(config: LimitConfig, redis: RedisLink, downstream: Downstream) -> Self {
+        let shared = SharedBuckets::start(redis, downstream, config.patience);
         Self { inner: Arc::new(Inner { config, shared, known: Known::default(), began: Instant::now() }) }
     }
 

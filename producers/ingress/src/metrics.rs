@@ -34,6 +34,12 @@ pub const SHED_BEHIND: &str = "mambogo_edge_workers_behind_records";
 pub const BACKGROUND_WAITING: &str = "mambogo_edge_background_tasks";
 /// Counter: tasks done by whoever brought them, because their `queue` was full.
 pub const BACKGROUND_BY_CALLER: &str = "mambogo_edge_background_by_caller_total";
+/// Gauge: whether a part that the edge stands on is called, by `downstream`: 0 yes, 1 with a few calls to see, 2 no.
+pub const DOWNSTREAM_STATE: &str = "mambogo_edge_downstream_state";
+/// Counter: calls that were not made, because their `downstream` failed too often.
+pub const DOWNSTREAM_REFUSED: &str = "mambogo_edge_downstream_refused_total";
+/// Counter: answers told by the response cache, by `how` (`hit`, `stale`, `miss`, `stale-if-error`).
+pub const RESPONSE_CACHE: &str = "mambogo_edge_response_cache_total";
 
 /// Sets a gauge without labels.
 pub(crate) fn gauge(name: &'static str, value: f64) {
@@ -63,6 +69,9 @@ mod tests {
                 super::SHED_BEHIND,
                 super::BACKGROUND_WAITING,
                 super::BACKGROUND_BY_CALLER,
+                super::DOWNSTREAM_STATE,
+                super::DOWNSTREAM_REFUSED,
+                super::RESPONSE_CACHE,
             ],
             [
                 "mambogo_http_requests_total",
@@ -82,6 +91,9 @@ mod tests {
                 "mambogo_edge_workers_behind_records",
                 "mambogo_edge_background_tasks",
                 "mambogo_edge_background_by_caller_total",
+                "mambogo_edge_downstream_state",
+                "mambogo_edge_downstream_refused_total",
+                "mambogo_edge_response_cache_total",
             ]
         );
     }

@@ -201,6 +201,13 @@ impl Surface {
         Self { router: self.router.merge(other.router), declared: self.declared }
     }
 
+    /// The same with `layer` around each route, inside the guard. What it might add beside the routes has no rule, and
+    /// cannot be reached.
+    #[must_use]
+    pub fn around(self, layer: impl FnOnce(Router) -> Router) -> Self {
+        Self { router: layer(self.router), declared: self.declared }
+    }
+
     /// The routes behind the guard: the only way to serve them.
     pub fn guarded(self, guard: Guard) -> Router {
         let rules = Rules::of(&self.declared);

@@ -19,7 +19,9 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, Caller, Verifier, mint},
-    config, layers,
+    config,
+    downstream::Downstream,
+    layers,
     limit::{EXEMPT, Limiter, Peer, Policy, Whose},
     redis_link::{RedisConfig, RedisLink},
     surface::{Class, Rule},
@@ -42,8 +44,12 @@ async fn link(redis: &Redis, stop: &CancellationToken) -> RedisLink {
 }
 
 fn limiter(link: &RedisLink, settings: &[(&str, &str)]) -> Limiter {
-    let pairs = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    Limiter::start(config::limits(&Environment::of(pairs)).unwrap().unwrap(), link.clone())
+    // a machine that has other things to do must not pass for a Redis that is away
+    let patient = [("RATE_LIMIT_PATIENCE", "5s")];
+    let pairs = settings.iter().chain(&patient).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let config = config::limits(&Environment::of(pairs)).unwrap().unwrap();
+    let downstream = Downstream::new("redis", config.patience);
+    Limiter::start(config, link.clone(), downstream)
 }
 
 fn caller(name: &str) -> Caller {

@@ -5,6 +5,7 @@ use chassis::clock::Clock;
 use ingress::{
     auth::INVENTORY_WRITE,
     coalesce::{Bounds, Coalescer},
+    downstream::Downstream,
     kept_keys::KeptKeys,
     log::Log,
     redis_link::RedisLink,
@@ -32,6 +33,8 @@ pub struct InventoryParts {
     pub config: InventoryConfig,
     /// The log.
     pub log: Log,
+    /// Postgres's breaker.
+    pub postgres: Downstream,
     /// The pool of the role `mambogo_edge`.
     pub pool: PgPool,
     /// Redis.
@@ -54,10 +57,13 @@ impl Inventory {
     /// Starts the coalesced reads beside the endpoints.
     #[must_use]
     pub fn start(parts: InventoryParts) -> Self {
-        let InventoryParts { config, log, pool, redis, clock } = parts;
+        let InventoryParts { config, log, postgres, pool, redis, clock } = parts;
         let levels = Coalescer::start("stock", Bounds::default(), move |products: Vec<ProductId>| {
-            let pool = pool.clone();
-            async move { read::levels(&pool, &products).await.map_err(|error| error.to_string()) }
+            let (pool, postgres) = (pool.clone(), postgres.clone());
+            async move {
+                let read = postgres.call(read::levels(&pool, &products)).await;
+                read.map_err(|error| error.to_string())
+            }
         });
         Self { config, log, levels, keys: KeptKeys::new(redis, "adjustment"), clock }
     }

@@ -18,6 +18,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, INVENTORY_WRITE, Verifier, mint},
+    downstream::Downstream,
     guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
@@ -91,6 +92,7 @@ impl Stage {
         let inventory = Inventory::start(InventoryParts {
             config: InventoryConfig::from_environment(&Environment::of([])).unwrap(),
             log: log.clone(),
+            postgres: Downstream::new("postgres", Duration::from_secs(5)),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
             redis: link,
             clock: Clock::system(),

@@ -9,7 +9,9 @@ const CAPACITY: u32 = 1_000;
 #[tokio::test]
 async fn two_gateways_grant_together_what_one_bucket_holds() {
     let rate = format!("1/s,{CAPACITY}");
-    let system = System::build(&[("RATE_LIMITS", "on"), ("RATE_LIMIT_READS", &rate)]).await;
+    let system =
+        System::build(&[("RATE_LIMITS", "on"), ("RATE_LIMIT_READS", &rate), ("RATE_LIMIT_PATIENCE", "5s")])
+            .await;
     let (one, other) = tokio::join!(system.start(&["serve"]), system.start(&["serve"]));
     let (left, right) = tokio::join!(system.client(&one, "ann"), system.client(&other, "ann"));
     let path = format!("/api/inventory/{}", system.product(1).await);

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     coalesce::{Bounds, Coalescer},
+    downstream::Downstream,
     redis_link::RedisLink,
 };
 use redis::Script;
@@ -51,21 +52,25 @@ type Ask = (Key, Rate);
 #[derive(Clone)]
 pub(super) struct SharedBuckets {
     asked: Coalescer<Ask, Reading>,
+    downstream: Downstream,
 }
 
 impl SharedBuckets {
-    pub(super) fn start(redis: RedisLink) -> Self {
-        let bounds =
-            Bounds { batch: 1_000, queue: 20_000, concurrent: 2, patience: Duration::from_millis(500) };
+    pub(super) fn start(redis: RedisLink, downstream: Downstream, patience: Duration) -> Self {
+        let bounds = Bounds { batch: 1_000, queue: 20_000, concurrent: 2, patience };
+        let called = downstream.clone();
         let asked = Coalescer::start("limits", bounds, move |asked: Vec<Ask>| {
-            let redis = redis.clone();
-            async move { run(&redis, asked).await }
+            let (redis, downstream) = (redis.clone(), called.clone());
+            async move { downstream.call(run(&redis, asked)).await.map_err(|error| error.to_string()) }
         });
-        Self { asked }
+        Self { asked, downstream }
     }
 
     /// Takes one token; `None` when Redis does not say.
     pub(super) async fn take(&self, key: Key, rate: Rate) -> Option<Reading> {
+        if self.downstream.is_left_alone() {
+            return None;
+        }
         self.asked.ask((key, rate)).await.ok()
     }
 }
