@@ -103,6 +103,31 @@ async fn a_status_does_not_go_backwards_after_a_flush() {
 }
 
 #[tokio::test]
+async fn an_order_is_read_though_redis_takes_no_write() {
+    let stage = Stage::set().await;
+    let posted = stage.working(stage.post("k", 7)).await;
+    let id = posted.body["orderId"].as_str().unwrap().to_owned();
+    let path = format!("/api/orders/{id}");
+    let confirm = "UPDATE orders SET status = 'CONFIRMED', version = 3 WHERE id = $1";
+    sqlx::query(confirm).bind(id.parse::<uuid::Uuid>().unwrap()).execute(&stage.worker).await.unwrap();
+    stage.redis.flush().await;
+    stage.publish(&stage.state(&id, 2, OrderStatus::Reserved)).await;
+    // full, and it evicts nothing: it answers reads and refuses every write
+    stage.redis.command("CONFIG SET maxmemory 1").await;
+    for _ in 0..2 {
+        let read = stage.get(&path, "ann").await;
+        assert_eq!((read.status, &read.body["status"]), (StatusCode::OK, &"CONFIRMED".into()));
+    }
+    assert_eq!(stage.version_in_redis(&id).await, 2, "nothing was written");
+    stage.redis.command("CONFIG SET maxmemory 0").await;
+    testbed::eventually("the next read puts it right", async || {
+        assert_eq!(stage.get(&path, "ann").await.body["status"], "CONFIRMED");
+        stage.version_in_redis(&id).await == 3
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cancel_tells_its_verdict() {
     let stage = Stage::set().await;
     let cancel = async |id: &str| {
