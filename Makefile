@@ -4,7 +4,7 @@ STACK := infra/local/stack
 NAME  ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak sweep load bench
+.PHONY: api-fuzz help up down status logs reset install build check test test-stack-up test-stack-down load-jmeter load-artillery load-k6 flame chaos soak sweep load bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: ## everything that CI runs, on an instance of its own (ONLY="fmt clippy do
 
 sweep: ## every crash point by itself, at several passings: a process dies there, all settles, the books agree (SWEEP_ONLY=relay, SWEEP_SEED=n)
 	@SWEEP_ALONE=1 SWEEP_TIMES=$(or $(SWEEP_TIMES),2) ARGS='-p mambogo --test whole -- sweep --nocapture' infra/local/test unit
+
+api-fuzz: ## the API against a fuzzer that knows its OpenAPI document: thousands of calls (EXAMPLES=60, ONLY=getOrder, SEED=n)
+	@API_FUZZ_EXAMPLES=$(or $(EXAMPLES),60) API_FUZZ_SEED=$(or $(SEED),1) API_FUZZ_ONLY='$(ONLY)' ARGS='-p mambogo --test whole -- fuzz --nocapture' infra/local/test unit
 
 test-stack-up: ## leave the tests' instance running, for single runs: set -a; . .local/test/env; set +a; cargo test -p …
 	@$(STACK) up test

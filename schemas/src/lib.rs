@@ -11,6 +11,7 @@ pub mod topics;
 pub mod messages;
 pub mod parked;
 
+pub mod asyncapi;
 pub mod catalogue;
 pub mod envelope;
 pub mod outbox;

@@ -5,6 +5,7 @@
 
 KAFKA_POM=$LOCAL/kafka/pom.xml
 TRACE_PACKAGES=$LOCAL/trace/requirements.txt
+FUZZ_PACKAGES=$LOCAL/api-fuzz/requirements.txt
 STRIPE_MOCK_VERSION=v0.203.0
 
 is_root() { [ "$EUID" -eq 0 ]; }
@@ -166,30 +167,34 @@ install_kafka() {
   ok "$(find "$libs" -name '*.jar' | wc -l | tr -d ' ') jars"
 }
 
-# The environment that infra/local/trace runs in belongs to its list of packages, and to the Python it was made by.
-trace_python() {
+# python_folder PACKAGES -> the environment of a list of packages: it belongs to the list, and to the Python it was made by.
+python_folder() {
   local made_by
-  made_by=$({ cat "$TRACE_PACKAGES" && "$(python_program)" --version; } 2>&1 | sha256 12)
-  echo "$ROOT/.local/python/$made_by/bin/python3"
+  made_by=$({ cat "$1" && "$(python_program)" --version; } 2>&1 | sha256 12)
+  echo "$ROOT/.local/python/$made_by"
 }
 
-# For the tests alone: the reader that decodes the topics without any code of ours.
-install_trace_reader() {
-  local python folder log=$ROOT/.local/install.log
+# For the tests alone: the reader that decodes the topics without any code of ours, and the fuzzer of the API.
+trace_python() { echo "$(python_folder "$TRACE_PACKAGES")/bin/python3"; }
+schemathesis_program() { echo "$(python_folder "$FUZZ_PACKAGES")/bin/schemathesis"; }
+
+# install_python_packages PACKAGES MODULES WHAT-FOR
+install_python_packages() {
+  local packages=$1 modules=$2 purpose=$3 python folder log=$ROOT/.local/install.log
   python_program >/dev/null || fail 'there is no Python 3 that can make an environment of its own (modules venv and ensurepip)' \
     'install Python 3.9 or newer with both: on Debian and Ubuntu the packages python3 and python3-venv'
-  python=$(trace_python)
-  folder=${python%/bin/python3}
-  if [ -x "$python" ] && "$python" -c 'import fastavro, kafka, lz4.frame' 2>/dev/null; then return 0; fi
-  step Python 'getting the packages that the trace test reads with (pip, once)'
+  folder=$(python_folder "$packages")
+  python=$folder/bin/python3
+  if [ -x "$python" ] && "$python" -c "import $modules" 2>/dev/null; then return 0; fi
+  step Python "getting the packages that $purpose (pip, once)"
   rm -rf "$folder"
   mkdir -p "$folder"
-  if ! { "$(python_program)" -m venv "$folder" && "$python" -m pip install --disable-pip-version-check --require-hashes --only-binary :all: -r "$TRACE_PACKAGES"; } </dev/null >>"$log" 2>&1; then
+  if ! { "$(python_program)" -m venv "$folder" && "$python" -m pip install --disable-pip-version-check --require-hashes --only-binary :all: -r "$packages"; } </dev/null >>"$log" 2>&1; then
     rm -rf "$folder"
-    fail_with_log 'pip could not get the Python packages of infra/local/trace/requirements.txt' "$log" \
+    fail_with_log "pip could not get the Python packages of ${packages#"$ROOT/"}" "$log" \
       'is the network there? Behind a proxy or mirror, pip needs it in its own settings (pip config)'
   fi
-  ok "$(grep -c '==' "$TRACE_PACKAGES") packages"
+  ok "$(grep -c '==' "$packages") packages"
 }
 
 # go_program -> a Go that stripe-mock can be built with: 1.22, or 1.21 which fetches a newer one by itself
@@ -239,7 +244,8 @@ install_all() {
   install_packages
   install_kafka
   if [ "$INSTANCE" = test ]; then
-    install_trace_reader
+    install_python_packages "$TRACE_PACKAGES" 'fastavro, kafka, lz4.frame' 'the trace test reads with'
+    install_python_packages "$FUZZ_PACKAGES" 'schemathesis' 'the API is fuzzed with'
     install_stripe_mock
   fi
   if has flock; then exec 8>&-; fi

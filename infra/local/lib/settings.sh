@@ -183,6 +183,7 @@ env_lines() {
     setting TEST_REDIS_URL "redis://127.0.0.1:$REDIS_PORT/0"
     setting TEST_REDIS_SERVER "$(command -v redis-server || true)"
     setting TEST_PYTHON "$(trace_python)"
+    setting TEST_SCHEMATHESIS "$(schemathesis_program)"
     setting STRIPE_MOCK_BIN "$(stripe_mock)"
     return
   fi

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     },
     /// Print the OpenAPI document of the gateway (`producers/gateway/openapi.json`)
     Openapi,
+    /// Print the AsyncAPI document of the topics (`schemas/asyncapi.json`)
+    Asyncapi,
     /// Show how far each consumer group is, by partition
     Lag {
         /// One JSON array instead of a table

@@ -48,6 +48,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Topics => setup::topics(&environment).await?,
         Command::Seed { products, seed, stock } => setup::seed(&environment, products, seed, stock).await?,
         Command::Token { user, scope, ttl } => tools::token(&environment, &user, &scope, ttl)?,
+        Command::Asyncapi => print!("{}", schemas::asyncapi::document_json()),
         Command::Openapi => print!("{}", gateway::document_json()?),
         Command::Audit(args) => audit::run(&environment, args).await?,
         Command::Orders { command } => orders::run(&environment, command).await?,

@@ -69,7 +69,12 @@ struct Answer {
 impl Port {
     async fn open() -> Self {
         let (database, redis) = tokio::join!(testbed::Database::create(), testbed::Redis::start());
-        let pairs = [("EDGE_DATABASE_URL", database.url("edge")), ("REDIS_URL", redis.url())];
+        let pairs = [
+            ("EDGE_DATABASE_URL", database.url("edge")),
+            ("REDIS_URL", redis.url()),
+            // a stream is read to its end
+            ("WATCH_TIME", "1s".to_owned()),
+        ];
         let environment = Environment::of(pairs.map(|(key, value)| (key.to_owned(), value)));
         let config = GatewayConfig::from_environment(&environment).unwrap();
         let auth = config.auth.clone();
@@ -124,7 +129,7 @@ fn path_of(template: &str, id: Uuid) -> String {
 /// Whether the objects behind a path belong to a user. Every path that names an object has to stand here.
 fn is_owned(route: &Declared) -> bool {
     match route.path {
-        "/api/orders/{id}" | "/api/orders/{id}/cancel" => true,
+        "/api/orders/{id}" | "/api/orders/{id}/events" | "/api/orders/{id}/cancel" => true,
         // an operator's word on anybody's order
         "/api/payments/{orderId}/refund" => false,
         // what the shop sells belongs to nobody

@@ -2,7 +2,7 @@
 //! slow or hostile client can hold: connections, first bytes, headers, idle time, streams.
 
 use crate::{limit::Peer, metrics};
-use axum::{Router, http::Request};
+use axum::{Extension, Router, http::Request};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -55,11 +55,17 @@ impl Default for ServeLimits {
     }
 }
 
+/// Cancelled when no more requests are taken; an extension of every request. What would go on by itself, such as a stream,
+/// ends then, so that the process need not wait for it.
+#[derive(Debug, Clone)]
+pub struct Stopping(pub CancellationToken);
+
 /// Serves `app` on `listener` until `stop`; then takes no more connections and lets open requests end.
 pub async fn serve(listener: TcpListener, app: Router, limits: ServeLimits, stop: CancellationToken) {
     let server = builder(limits);
     let open = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let app = app.layer(Extension(Stopping(stop.clone())));
     while let Some((stream, peer, slot)) = stop.run_until_cancelled(accept(&listener, &slots)).await {
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Bounded::new(stream, limits));

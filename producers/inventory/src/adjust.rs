@@ -52,8 +52,10 @@ pub(crate) fn about() -> About {
     let (product, delta) = (ProductId(example::PRODUCT), 100);
     let adjustment_id = EffectId(example::EFFECT);
     let receipt = Receipt { adjustment_id, product_id: product, delta };
-    let delta_shape =
-        || shape::whole(-MAX_DELTA, MAX_DELTA).says("Units to add, or below 0 to take away; not 0.");
+    let delta_shape = || {
+        let (added, taken) = (shape::whole(1, MAX_DELTA), shape::whole(-MAX_DELTA, -1));
+        shape::either([added.says("Units to add."), taken.says("Units to take away.")])
+    };
     let body = shape::object()
         .must("productId", shape::uuid())
         .must("delta", delta_shape())

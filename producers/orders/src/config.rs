@@ -29,6 +29,12 @@ pub struct OrdersConfig {
     pub absence_patience: Duration,
     /// How long a cancel waits for its verdict.
     pub cancel_patience: Duration,
+    /// Most streams of order events at once, in all and for one caller.
+    pub watchers: usize,
+    /// See [`OrdersConfig::watchers`].
+    pub watchers_each: usize,
+    /// Longest time a stream is open; its reader comes again.
+    pub watch_time: Duration,
     /// How often the price book is refreshed.
     pub price_refresh: Duration,
     /// Most orders that are being accepted at once; for more there is a 503 at once, before anything was done for them.
@@ -37,7 +43,8 @@ pub struct OrdersConfig {
 
 impl OrdersConfig {
     /// Reads `DEPLOYMENT_NAMESPACE`, `ORDER_DEADLINE` (15m, at least 1s), `PAYMENT_PROVIDER` (sandbox),
-    /// `KAFKA_DELIVERY_TIMEOUT` (5s, the publisher's own setting), `PRICE_REFRESH` (1s) and `ORDERS_IN_FLIGHT` (5000).
+    /// `KAFKA_DELIVERY_TIMEOUT` (5s, the publisher's own setting), `WATCH_STREAMS` (2000), `WATCH_STREAMS_PER_CALLER` (50),
+    /// `WATCH_TIME` (5m), `PRICE_REFRESH` (1s) and `ORDERS_IN_FLIGHT` (5000).
     ///
     /// # Errors
     /// [`SettingError`].
@@ -59,6 +66,9 @@ impl OrdersConfig {
             row_patience: Duration::from_secs(5),
             absence_patience: Duration::from_secs(2),
             cancel_patience: Duration::from_millis(300),
+            watchers: environment.parse_or("WATCH_STREAMS", "a number of streams", 2_000)?,
+            watchers_each: environment.parse_or("WATCH_STREAMS_PER_CALLER", "a number of streams", 50)?,
+            watch_time: environment.duration_or("WATCH_TIME", Duration::from_secs(5 * 60))?,
             price_refresh: environment.duration_or("PRICE_REFRESH", Duration::from_secs(1))?,
             in_flight: environment.parse_or("ORDERS_IN_FLIGHT", "a number of orders", 5_000_usize)?.max(1),
         })

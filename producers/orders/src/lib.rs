@@ -5,6 +5,7 @@ mod routes;
 
 mod batch;
 mod cancel;
+mod events;
 mod get;
 mod list;
 mod submit;
@@ -22,6 +23,7 @@ mod read;
 mod request;
 mod road;
 mod scripts;
+mod seats;
 mod state;
 mod watch;
 

@@ -102,6 +102,12 @@ impl Orders {
         }
     }
 
+    /// What is seen now, by one who waits for more: the status worker wakes this gateway when it changes. `None` proves
+    /// nothing.
+    pub(crate) async fn look_again(&self, order: OrderId, owner: &Arc<str>) -> Result<Option<Seen>, Problem> {
+        self.look(order, owner, true).await
+    }
+
     /// What is seen at first sight; `waits` registers for the next change. `None` proves nothing.
     async fn look(&self, order: OrderId, owner: &Arc<str>, waits: bool) -> Result<Option<Seen>, Problem> {
         let claims = &self.shared.claims;

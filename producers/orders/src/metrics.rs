@@ -14,6 +14,9 @@ pub const VIEWS_PROVED: &str = "mambogo_orders_views_proved";
 /// Gauge: products in the price book.
 pub const PRICES: &str = "mambogo_orders_price_book_products";
 
+/// Gauge: streams of order events that are open.
+pub const WATCHERS: &str = "mambogo_orders_open_event_streams";
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -25,7 +28,8 @@ mod tests {
                 super::READS,
                 super::CLAIMS_PROVED,
                 super::VIEWS_PROVED,
-                super::PRICES
+                super::PRICES,
+                super::WATCHERS,
             ],
             [
                 "mambogo_orders_submits_total",
@@ -34,6 +38,7 @@ mod tests {
                 "mambogo_orders_claims_proved",
                 "mambogo_orders_views_proved",
                 "mambogo_orders_price_book_products",
+                "mambogo_orders_open_event_streams",
             ]
         );
     }

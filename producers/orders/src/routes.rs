@@ -1,6 +1,6 @@
 //! The whole surface of the orders service.
 
-use crate::{batch, cancel, get, list, state::Orders, submit};
+use crate::{batch, cancel, events, get, list, state::Orders, submit};
 use ingress::surface::{Class, Rule, Surface};
 
 /// The routes of the orders service.
@@ -11,5 +11,6 @@ pub fn surface() -> Surface<Orders> {
         .get("/api/orders", Rule::caller(), list::list, list::about())
         .post("/api/orders/batch", Rule::caller().of(Class::Bulk), batch::submit_batch, batch::about())
         .get("/api/orders/{id}", Rule::caller(), get::get_order, get::about())
+        .get("/api/orders/{id}/events", Rule::caller(), events::events, events::about())
         .post("/api/orders/{id}/cancel", Rule::caller(), cancel::cancel, cancel::about())
 }

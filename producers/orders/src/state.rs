@@ -6,6 +6,7 @@ use crate::{
     positions::Positions,
     prices::PriceBook,
     read::{self, Found, Wanted},
+    seats::Seats,
     watch::Watch,
 };
 use chassis::clock::Clock;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) pool: PgPool,
     pub(crate) wakeups: Wakeups,
     pub(crate) clock: Clock,
+    pub(crate) seats: Seats,
     pub(crate) claims: Claims,
     pub(crate) watch: Watch,
     pub(crate) positions: Positions,
@@ -83,8 +85,10 @@ impl Orders {
         let lookups = lookups(log.clone(), pool.clone());
         let claims = Claims::new(redis, config.lease, wakeups.gateway());
         let in_flight = Arc::new(Semaphore::new(config.in_flight));
+        let seats = Seats::new(config.watchers, config.watchers_each);
         let shared = Shared {
             config,
+            seats,
             log,
             pool,
             wakeups,

@@ -12,6 +12,7 @@
 mod away;
 mod buyers;
 mod doors;
+mod fuzz;
 mod history;
 mod idempotency;
 mod kills;
