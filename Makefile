@@ -9,8 +9,8 @@ NAME  ?= dev
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## start everything: install, build, migrate, seed, serve, place one order (ORDER=1: place one even if all runs)
-	@$(STACK) up dev $(if $(ORDER),--order)
+up: ## start everything: install, build, migrate, seed, serve, place one order (ORDER=1: place one even if all runs; REPLICA=1: with a replica for reads)
+	@$(STACK) up dev $(if $(ORDER),--order) $(if $(REPLICA),--replica)
 
 down: ## stop what `make up` started; the data stays
 	@$(STACK) down dev

@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inventory-worker", &["schemas", "chassis", "harness"]),
     ("payments-worker", &["schemas", "chassis", "harness"]),
     ("status-worker", &["schemas", "chassis"]),
+    ("catalog-worker", &["schemas", "chassis"]),
     ("replay", &["schemas", "chassis"]),
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
@@ -71,7 +72,10 @@ const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis", "sa
 
 /// Who may be built with a library that reaches the outside.
 const DOORS: &[(&str, &[&str])] = &[
-    ("rdkafka", &["publisher", "harness", "status-worker", "replay", "loadtest", "mambogo"]),
+    (
+        "rdkafka",
+        &["publisher", "harness", "status-worker", "catalog-worker", "replay", "loadtest", "mambogo"],
+    ),
     (
         "sqlx",
         &[
@@ -86,6 +90,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "orders-api",
             "inventory-api",
             "catalog-api",
+            "catalog-worker",
             "gateway",
             "auditor",
             "mambogo",
@@ -103,6 +108,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "cart-api",
             "gateway",
             "status-worker",
+            "catalog-worker",
             "mambogo",
         ],
     ),

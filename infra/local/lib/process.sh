@@ -3,7 +3,7 @@
 # born, so a pid that the system gave to another program meanwhile is never taken for ours, and never killed.
 # What the programs are is the business of postgres.sh, redis.sh, kafka.sh and mambogo.sh.
 
-PARTS='mambogo kafka redis postgres' # in the order they are stopped
+PARTS='mambogo kafka redis replica postgres' # in the order they are stopped
 
 pid_file() { echo "$RUN_DIR/$1.pid"; }
 log_file() { echo "$LOG_DIR/$1.log"; }

@@ -78,6 +78,7 @@ make_folders() {
 port_variable() {
   case $1 in
     postgres) echo "${PORT_PREFIX}_POSTGRES_PORT" ;;
+    replica) echo "${PORT_PREFIX}_REPLICA_PORT" ;;
     redis) echo "${PORT_PREFIX}_REDIS_PORT" ;;
     kafka) echo "${PORT_PREFIX}_KAFKA_PORT" ;;
     controller) echo "${PORT_PREFIX}_KAFKA_CONTROLLER_PORT" ;;
@@ -200,6 +201,7 @@ env_lines() {
   setting RUST_LOG "${RUST_LOG:-info}"
   setting DEPLOYMENT_NAMESPACE "${DEPLOYMENT_NAMESPACE:-$(deployment_namespace)}"
   setting PAYMENT_PROVIDER "${PAYMENT_PROVIDER:-sandbox}"
+  if runs replica; then setting CATALOG_REPLICA_URL "$(replica_url)"; fi
 }
 
 # Whatever else .env sets goes to the binary too, so a new setting needs no change here.

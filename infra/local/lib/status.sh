@@ -47,6 +47,7 @@ show_status() {
   else
     printf '  %-10s %-9s %-9s %-15s %-9s %s\n' part state pid port up memory
     status_row postgres "$POSTGRES_PORT"
+    if [ -f "$(pid_file replica)" ]; then status_row replica "$(replica_port)"; fi
     status_row redis "$REDIS_PORT"
     status_row kafka "$KAFKA_PORT, $CONTROLLER_PORT"
   fi

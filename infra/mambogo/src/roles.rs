@@ -46,15 +46,17 @@ pub(crate) enum WorkerName {
     Inventory,
     Payments,
     Status,
+    Catalog,
 }
 
 /// Every role there is.
-pub(crate) const ALL: [Role; 7] = [
+pub(crate) const ALL: [Role; 8] = [
     Role::Relay,
     Role::Worker(WorkerName::Orders),
     Role::Worker(WorkerName::Inventory),
     Role::Worker(WorkerName::Payments),
     Role::Worker(WorkerName::Status),
+    Role::Worker(WorkerName::Catalog),
     Role::Auditor,
     Role::Gateway,
 ];
@@ -75,6 +77,7 @@ impl fmt::Display for Role {
             Self::Worker(WorkerName::Inventory) => "inventory",
             Self::Worker(WorkerName::Payments) => "payments",
             Self::Worker(WorkerName::Status) => "status",
+            Self::Worker(WorkerName::Catalog) => "catalog",
         })
     }
 }
@@ -170,6 +173,11 @@ impl Assembly<'_> {
             Role::Worker(WorkerName::Status) => {
                 let config = status_worker::StatusConfig::from_environment(self.environment)?;
                 let part = status_worker::run(config, self.health.part("status"), self.stop.clone());
+                Ok(Box::pin(async move { Ok(part.await?) }))
+            }
+            Role::Worker(WorkerName::Catalog) => {
+                let config = catalog_worker::CatalogWorkerConfig::from_environment(self.environment)?;
+                let part = catalog_worker::run(config, self.health.part("catalog"), self.stop.clone());
                 Ok(Box::pin(async move { Ok(part.await?) }))
             }
         }

@@ -4,7 +4,7 @@ use chassis::settings::Environment;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 /// Password of every role on the test stack.
-const PASSWORD: &str = "mambogo";
+pub(crate) const PASSWORD: &str = "mambogo";
 
 /// A clone of the migrated template; dropped with this value.
 #[derive(Debug)]

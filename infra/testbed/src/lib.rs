@@ -7,11 +7,13 @@
 mod database;
 mod proxy;
 mod redis;
+mod replicated;
 mod topics;
 mod wait;
 
 pub use database::Database;
 pub use proxy::Proxy;
 pub use redis::Redis;
+pub use replicated::Replicated;
 pub use topics::{Topics, kafka_brokers};
 pub use wait::{eventually, eventually_within};

@@ -61,13 +61,18 @@ impl Redis {
 
     /// Sends one command, words separated by spaces, and returns the first line of the answer.
     pub async fn command(&self, words: &str) -> String {
+        self.reply(words).await.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The same, and returns the whole answer (a small one), without the last line's end.
+    pub async fn reply(&self, words: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         stream.write_all(format!("{words}\r\n").as_bytes()).await.unwrap();
         let mut answer = [0; 4096];
         let read =
             tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
-        String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&answer[..read]).trim_end().to_owned()
     }
 
     /// Forgets everything, as an operator's FLUSHALL does.

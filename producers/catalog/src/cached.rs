@@ -1,11 +1,15 @@
 //! Answers that a browser and a CDN may keep: entity tags, `Cache-Control`, 304.
 
+use crate::read_after;
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use ingress::api::{About, Answer, headers};
+use ingress::{
+    api::{About, Answer, headers},
+    problem::Kind,
+};
 use sha2::{Digest, Sha256};
 
 /// Fresh for five seconds; for thirty more it may be told while it is fetched anew, and for a day while we are away.
@@ -21,7 +25,11 @@ pub(crate) fn told(answer: Answer) -> Answer {
 /// What is told of asking for it again.
 pub(crate) fn told_again(about: About) -> About {
     let unchanged = told(Answer::empty("As it was when its ETag was given."));
-    about.header(headers::if_none_match()).answers(StatusCode::NOT_MODIFIED, unchanged)
+    about
+        .header(headers::if_none_match())
+        .header(read_after::told())
+        .refuses(&[Kind::BadRequest])
+        .answers(StatusCode::NOT_MODIFIED, unchanged)
 }
 
 /// A tag of what the body holds.
@@ -40,6 +48,8 @@ pub(crate) fn answer(asked: &HeaderMap, tag: &str, body: Bytes) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, KEEP);
+    // who has just written is told another answer than who has not
+    headers.insert(header::VARY, HeaderValue::from_static("read-after"));
     if let Ok(tag) = HeaderValue::from_str(tag) {
         headers.insert(header::ETAG, tag);
     }

@@ -3,6 +3,7 @@
 use crate::{
     cached,
     product::{self, Product},
+    read_after,
     routes::Catalog,
     wanted::{MAX_SLUG, MAX_WORDS, Sort, Wanted},
 };
@@ -51,7 +52,8 @@ pub(crate) async fn list(
     let (limit, sort) = (wanted.limit, wanted.sort);
     // one more than the page shows whether there is another
     wanted.limit += 1;
-    let found = catalog.pages.ask(wanted).await;
+    let after = read_after::of(&headers)?;
+    let found = catalog.pages.ask((wanted, after)).await;
     let found = found.map_err(|_| Problem::unavailable("the catalogue cannot be read at the moment"))?;
     let page = page(found, limit, sort).map_err(|error| Problem::internal("writing a page", &error))?;
     let body = serde_json::to_vec(&page).map_err(|error| Problem::internal("writing a page", &error))?;

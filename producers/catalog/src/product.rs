@@ -1,6 +1,6 @@
 //! `GET /api/products/{id}`: one product, on sale or no longer.
 
-use crate::{cached, routes::Catalog};
+use crate::{cached, read_after, routes::Catalog};
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
@@ -81,9 +81,9 @@ pub(crate) fn told() -> Shape {
         .named("Product")
 }
 
-/// The product that it shows.
-pub(crate) fn told_example() -> serde_json::Value {
-    let facts = Facts {
+/// What the catalogue says of the product that the document shows.
+pub(crate) fn told_facts() -> Facts {
+    Facts {
         id: ProductId(example::PRODUCT),
         version: 1,
         name: "Halden Slim Cap".to_owned(),
@@ -91,8 +91,12 @@ pub(crate) fn told_example() -> serde_json::Value {
         category: "hats".to_owned(),
         price: Money::new(2_390, Currency::USD),
         active: true,
-    };
-    let product = Product { facts, stock: Stock { available: 98, version: 7 } };
+    }
+}
+
+/// The product that it shows.
+pub(crate) fn told_example() -> serde_json::Value {
+    let product = Product { facts: told_facts(), stock: Stock { available: 98, version: 7 } };
     serde_json::to_value(product.shown()).unwrap_or_default()
 }
 
@@ -111,11 +115,12 @@ pub(crate) async fn product(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let absent = || Problem::new(Kind::NotFound, "there is no such product");
-    let id = id.parse().map_err(|_| absent())?;
-    let found = catalog.products.ask(id).await;
+    let id: ProductId = id.parse().map_err(|_| absent())?;
+    let found = match read_after::of(&headers)? {
+        None => catalog.products.get(id).await,
+        Some(after) => catalog.products.get_after(id, after).await,
+    };
     let found = found.map_err(|_| Problem::unavailable("the catalogue cannot be read at the moment"))?;
-    let product = found.ok_or_else(absent)?;
-    let body = serde_json::to_vec(&product.shown());
-    let body = body.map_err(|error| Problem::internal("writing a product", &error))?;
-    Ok(cached::answer(&headers, &product.tag(), body.into()))
+    let held = found.ok_or_else(absent)?;
+    Ok(cached::answer(&headers, &held.tag, held.body.clone()))
 }

@@ -1,6 +1,7 @@
 //! The SQL of the catalogue's reads, on the role of the edge. Every page is a walk along an index from its cursor on.
 
 use crate::{
+    databases::Lsn,
     product::Product,
     wanted::{Sort, Wanted},
 };
@@ -12,7 +13,7 @@ use schemas::{
     shelf::{Facts, Stock},
 };
 use serde::Serialize;
-use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -50,11 +51,53 @@ pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted, category: Option<i
     Ok(lines.join("\n"))
 }
 
+/// Most matches of a search that are gathered and sorted. Where there are more, the walk to the next is a short one.
+const FEW: i64 = 5_000;
+
 fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuilder<Postgres> {
-    // cut to the page first, joined then
-    let mut query = QueryBuilder::new(format!(
-        "{before}SELECT {COLUMNS} FROM (SELECT * FROM catalog.products p WHERE p.is_active"
-    ));
+    let order = match wanted.sort {
+        Sort::Id => "p.id",
+        Sort::Price => "p.price, p.id",
+        Sort::PriceDown => "p.price DESC, p.id DESC",
+    };
+    let mut query = QueryBuilder::new(before);
+    match &wanted.words {
+        None => {
+            // cut to the page first, joined then
+            query.push(format!("SELECT {COLUMNS} FROM (SELECT * FROM catalog.products p WHERE p.is_active"));
+            push_rest(&mut query, wanted, category, order);
+            query.push(") p");
+        }
+        Some(words) => push_search(&mut query, words, wanted, category, order),
+    }
+    query.push(format!(" {JOINED} ORDER BY {order}"));
+    query
+}
+
+/// The few that match are gathered by the index of words; many are walked to. The planner alone would guess which, and
+/// where it guesses wrong (a word that nobody uses, a price that goes with the word) it walks past every product.
+fn push_search(
+    query: &mut QueryBuilder<Postgres>,
+    words: &str,
+    wanted: &Wanted,
+    category: Option<i32>,
+    order: &str,
+) {
+    const MATCH: &str = "p.is_active AND p.search @@ websearch_to_tsquery('english', ";
+    query.push("WITH found AS MATERIALIZED (SELECT p.id, p.price, p.category_id, p.stock_quantity ");
+    query.push(format!("FROM catalog.products p WHERE {MATCH}")).push_bind(words.to_owned());
+    query.push(") LIMIT ").push_bind(FEW + 1);
+    query.push("), few AS MATERIALIZED (SELECT count(*) <= ").push_bind(FEW).push(" AS are FROM found) ");
+    query.push(format!("SELECT {COLUMNS} FROM ((SELECT p.id FROM found p WHERE (SELECT are FROM few)"));
+    push_rest(query, wanted, category, order);
+    query.push(") UNION ALL (SELECT p.id FROM catalog.products p WHERE NOT (SELECT are FROM few) AND ");
+    query.push(MATCH).push_bind(words.to_owned()).push(")");
+    push_rest(query, wanted, category, order);
+    query.push(")) page JOIN catalog.products p ON p.id = page.id");
+}
+
+/// All conditions but activity and words, the order, and the length of the page.
+fn push_rest(query: &mut QueryBuilder<Postgres>, wanted: &Wanted, category: Option<i32>, order: &str) {
     if let Some(category) = category {
         query.push(" AND p.category_id = ").push_bind(category);
     }
@@ -67,9 +110,6 @@ fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuil
     if let Some(most) = wanted.max_price {
         query.push(" AND p.price <= ").push_bind(most);
     }
-    if let Some(words) = &wanted.words {
-        query.push(" AND p.search @@ websearch_to_tsquery('english', ").push_bind(words.clone()).push(")");
-    }
     if let Some(Cursor { sort, id }) = wanted.after {
         match wanted.sort {
             Sort::Id => query.push(" AND p.id > ").push_bind(id),
@@ -81,14 +121,7 @@ fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuil
             }
         };
     }
-    let order = match wanted.sort {
-        Sort::Id => "p.id",
-        Sort::Price => "p.price, p.id",
-        Sort::PriceDown => "p.price DESC, p.id DESC",
-    };
     query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(wanted.limit);
-    query.push(format!(") p {JOINED} ORDER BY {order}"));
-    query
 }
 
 /// Each product, sold or no longer, in the order of the question.
@@ -112,6 +145,29 @@ pub(crate) async fn categories(pool: &PgPool) -> sqlx::Result<Vec<Category>> {
         Ok(Category { id: row.try_get("id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
     };
     rows.iter().map(of).collect()
+}
+
+/// Where the primary's log is now.
+pub(crate) async fn position(pool: &PgPool) -> sqlx::Result<Option<Lsn>> {
+    let rows = postgres::read(pool, sqlx::query("SELECT pg_current_wal_lsn()::text")).await?;
+    place(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?)
+}
+
+/// The same, on a connection that has just written.
+pub(crate) async fn position_of(connection: &mut PgConnection) -> sqlx::Result<Option<Lsn>> {
+    let text = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(connection).await?;
+    place(text)
+}
+
+/// How far the replica has followed it; nothing is known of one that has not begun.
+pub(crate) async fn replayed(pool: &PgPool) -> sqlx::Result<Option<Lsn>> {
+    let rows = postgres::read(pool, sqlx::query("SELECT pg_last_wal_replay_lsn()::text")).await?;
+    place(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?)
+}
+
+fn place(text: Option<String>) -> sqlx::Result<Option<Lsn>> {
+    let wrong = |text: &str| sqlx::Error::Decode(format!("{text:?} is no place in the log").into());
+    text.as_deref().map(|text| text.parse().map_err(|()| wrong(text))).transpose()
 }
 
 fn product_of(row: &PgRow) -> sqlx::Result<Product> {

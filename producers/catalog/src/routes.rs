@@ -1,17 +1,32 @@
 //! The whole surface of the catalogue, and what its endpoints share.
 
 use crate::{
-    categories, list,
+    categories, change,
+    config::CatalogConfig,
+    create,
+    databases::{Databases, Lsn},
+    hearing,
+    level2::Level2,
+    list,
+    metrics::Levels,
     product::{self, Product},
+    products::{Products, Question},
     read::{self, Category},
+    shelf::Shelf,
+    store::Writer,
     wanted::Wanted,
 };
+use chassis::clock::Clock;
 use ingress::{
+    auth::CATALOG_WRITE,
     coalesce::{Bounds, Coalescer},
+    log::Log,
+    redis_link::{RedisConfig, RedisLink},
     surface::{Rule, Surface},
 };
 use sqlx::PgPool;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The routes of the catalogue.
@@ -20,54 +35,126 @@ pub fn surface() -> Surface<Catalog> {
     Surface::new()
         .get("/api/products", Rule::public(), list::list, list::about())
         .get("/api/products/{id}", Rule::public(), product::product, product::about())
+        .put("/api/products/{id}", Rule::scope(CATALOG_WRITE), create::create, create::about())
+        .patch("/api/products/{id}", Rule::scope(CATALOG_WRITE), change::change, change::about())
         .get("/api/categories", Rule::public(), categories::categories, categories::about())
+}
+
+/// What the catalogue stands on.
+pub struct CatalogParts {
+    /// Its settings.
+    pub config: CatalogConfig,
+    /// The primary, as the role `mambogo_edge`.
+    pub pool: PgPool,
+    /// Redis.
+    pub redis: RedisLink,
+    /// The same again, for the channel on which changes are heard.
+    pub redis_config: RedisConfig,
+    /// The log, for its number of partitions.
+    pub log: Log,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why the catalogue could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// `REDIS_URL` does not read.
+    #[error("REDIS_URL does not read: {0}")]
+    Redis(#[from] redis::RedisError),
+    /// A database's URL does not read.
+    #[error("CATALOG_REPLICA_URL or CATALOG_DATABASE_URL does not read: {0}")]
+    Postgres(#[from] sqlx::Error),
 }
 
 /// The catalogue endpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
-    pub(crate) pages: Coalescer<Wanted, Vec<Product>>,
-    pub(crate) products: Coalescer<Uuid, Option<Product>>,
+    pub(crate) pages: Coalescer<(Wanted, Option<Lsn>), Vec<Product>>,
+    pub(crate) products: Products,
     pub(crate) categories: Coalescer<(), Arc<Vec<Category>>>,
+    pub(crate) writer: Option<Writer>,
 }
 
 impl Catalog {
-    /// Starts the reads beside the endpoints, on the pool of the role `mambogo_edge`.
-    #[must_use]
-    pub fn start(pool: PgPool) -> Self {
-        let of_categories = pool.clone();
-        let categories = Coalescer::start("catalog_categories", Bounds::default(), move |asked: Vec<()>| {
-            let pool = of_categories.clone();
-            async move {
-                let all = Arc::new(read::categories(&pool).await.map_err(|error| error.to_string())?);
-                Ok(vec![all; asked.len()])
-            }
-        });
-        let (of_pages, slugs) = (pool.clone(), categories.clone());
-        // each page is a query of its own; what is shared is the bound on how many run
-        let bounds = Bounds { batch: 1, concurrent: 8, queue: 1_000, ..Bounds::default() };
-        let pages = Coalescer::start("catalog_pages", bounds, move |wanted: Vec<Wanted>| {
-            let (pool, slugs) = (of_pages.clone(), slugs.clone());
-            async move {
-                let mut pages = Vec::with_capacity(wanted.len());
-                for one in &wanted {
-                    pages.push(page(&pool, &slugs, one).await?);
-                }
-                Ok(pages)
-            }
-        });
-        let products = Coalescer::start("catalog_products", Bounds::default(), move |ids: Vec<Uuid>| {
-            let pool = pool.clone();
-            async move { read::products(&pool, &ids).await.map_err(|error| error.to_string()) }
-        });
-        Self { pages, products, categories }
+    /// Starts what runs beside the endpoints; it ends with `stop`. Nothing needs to be there yet.
+    ///
+    /// # Errors
+    /// [`CatalogError`] for a URL that does not read.
+    pub fn start(parts: CatalogParts, stop: CancellationToken) -> Result<Self, CatalogError> {
+        let CatalogParts { config, pool, redis, redis_config, log, clock } = parts;
+        let shelf = Arc::new(Shelf::new());
+        hearing::listen(shelf.clone(), &redis_config, &redis, clock.clone(), stop.clone())?;
+        let databases = match &config.replica {
+            Some(replica) => Databases::two(pool, replica.open()?, config.max_lag, stop),
+            None => Databases::one(pool),
+        };
+        let writer = config.writer.map(|writer| writer.open()).transpose()?;
+        let categories = read_categories(databases.clone());
+        Ok(Self {
+            pages: read_pages(databases.clone(), categories.clone()),
+            products: Products {
+                shelf,
+                level2: Level2::new(redis),
+                database: read_products(databases),
+                clock: clock.clone(),
+                counts: Levels::new(),
+            },
+            categories,
+            writer: writer.map(|pool| Writer { pool, log, clock }),
+        })
     }
 }
 
-async fn page(
-    pool: &PgPool,
+fn read_products(databases: Databases) -> Coalescer<Question, Option<Product>> {
+    Coalescer::start("catalog_products", Bounds::default(), move |asked: Vec<Question>| {
+        let databases = databases.clone();
+        async move {
+            let ids: Arc<[Uuid]> = asked.iter().map(|(id, _)| id.0).collect();
+            let after = asked.iter().filter_map(|(_, after)| *after).max();
+            let read = databases.read(after, |pool| {
+                let ids = ids.clone();
+                async move { read::products(&pool, &ids).await }
+            });
+            read.await.map_err(|error| error.to_string())
+        }
+    })
+}
+
+fn read_categories(databases: Databases) -> Coalescer<(), Arc<Vec<Category>>> {
+    Coalescer::start("catalog_categories", Bounds::default(), move |asked: Vec<()>| {
+        let databases = databases.clone();
+        async move {
+            let read = databases.read(None, |pool| async move { read::categories(&pool).await });
+            let all = Arc::new(read.await.map_err(|error| error.to_string())?);
+            Ok(vec![all; asked.len()])
+        }
+    })
+}
+
+fn read_pages(
+    databases: Databases,
+    categories: Coalescer<(), Arc<Vec<Category>>>,
+) -> Coalescer<(Wanted, Option<Lsn>), Vec<Product>> {
+    // each page is a query of its own; what is shared is the bound on how many run
+    let bounds = Bounds { batch: 1, concurrent: 8, queue: 1_000, ..Bounds::default() };
+    Coalescer::start("catalog_pages", bounds, move |asked: Vec<(Wanted, Option<Lsn>)>| {
+        let (databases, categories) = (databases.clone(), categories.clone());
+        async move {
+            let mut pages = Vec::with_capacity(asked.len());
+            for (wanted, after) in asked {
+                pages.push(read_page(&databases, &categories, wanted, after).await?);
+            }
+            Ok(pages)
+        }
+    })
+}
+
+async fn read_page(
+    databases: &Databases,
     categories: &Coalescer<(), Arc<Vec<Category>>>,
-    wanted: &Wanted,
+    wanted: Wanted,
+    after: Option<Lsn>,
 ) -> Result<Vec<Product>, String> {
     let category = match &wanted.category {
         None => None,
@@ -79,5 +166,10 @@ async fn page(
             Some(category.id)
         }
     };
-    read::page(pool, wanted, category).await.map_err(|error| error.to_string())
+    let wanted = Arc::new(wanted);
+    let read = databases.read(after, |pool| {
+        let wanted = wanted.clone();
+        async move { read::page(&pool, &wanted, category).await }
+    });
+    read.await.map_err(|error| error.to_string())
 }

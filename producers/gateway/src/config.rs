@@ -2,6 +2,7 @@
 
 use crate::{outside::Origins, services::Services};
 use cart_api::CartConfig;
+use catalog_api::CatalogConfig;
 use chassis::settings::{Environment, SettingError};
 use ingress::{
     auth::AuthConfig, background::BackgroundLimits, config::PoolConfig, limit::LimitConfig,
@@ -45,11 +46,14 @@ pub struct GatewayConfig {
     pub payments: PaymentsConfig,
     /// Carts.
     pub cart: CartConfig,
+    /// The catalogue.
+    pub catalog: CatalogConfig,
 }
 
 impl GatewayConfig {
-    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), `GATEWAY_SERVICES` (all), `CORS_ORIGINS` (none), and what [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`],
-    /// [`PaymentsConfig`] and [`CartConfig`] read.
+    /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), `GATEWAY_SERVICES` (all), `CORS_ORIGINS` (none), and what
+    /// [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`], [`PaymentsConfig`], [`CartConfig`] and
+    /// [`CatalogConfig`] read.
     ///
     /// # Errors
     /// [`SettingError`] names the variable.
@@ -79,6 +83,7 @@ impl GatewayConfig {
             inventory: InventoryConfig::from_environment(environment)?,
             payments: PaymentsConfig::from_environment(environment)?,
             cart: CartConfig::from_environment(environment)?,
+            catalog: CatalogConfig::from_environment(environment)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 use axum::Router;
 use cart_api::{CartLink, CartParts, Carts};
-use catalog_api::Catalog;
+use catalog_api::{Catalog, CatalogError, CatalogParts};
 use chassis::clock::Clock;
 use ingress::{
     auth::{KeysError, Verifier},
@@ -58,6 +58,9 @@ pub enum StartError {
     /// `JWKS_URL` is none that keys may come from.
     #[error("{0}")]
     Keys(#[from] KeysError),
+    /// An address of the catalogue does not read.
+    #[error("{0}")]
+    Catalog(#[from] CatalogError),
     /// `EDGE_DATABASE_URL` does not read.
     #[error("EDGE_DATABASE_URL does not read: {0}")]
     Postgres(#[from] sqlx::Error),
@@ -134,10 +137,18 @@ pub(crate) fn start(
         clock: clock.clone(),
     };
     let cart = CartParts {
-        link: CartLink::start(&config.cart, redis.clone(), stop)?,
+        link: CartLink::start(&config.cart, redis.clone(), stop.clone())?,
         config: config.cart,
         clock: clock.clone(),
         orders: orders.clone(),
+    };
+    let catalog = CatalogParts {
+        config: config.catalog,
+        pool: pool.clone(),
+        redis: redis.clone(),
+        redis_config: config.redis,
+        log: log.clone(),
+        clock: clock.clone(),
     };
     let payments = PaymentsParts {
         config: config.payments,
@@ -146,7 +157,7 @@ pub(crate) fn start(
         redis: redis.clone(),
         clock: clock.clone(),
     };
-    let watched = Watched { log, pool: pool.clone(), redis, prices: orders.prices().clone() };
+    let watched = Watched { log, pool, redis, prices: orders.prices().clone() };
     let mut surface = composed(
         &config.services,
         [
@@ -154,7 +165,7 @@ pub(crate) fn start(
             (Service::Inventory, inventory_api::surface().with_state(Inventory::start(inventory))),
             (Service::Payments, payments_api::surface().with_state(Payments::new(payments))),
             (Service::Cart, cart_api::surface().with_state(Carts::new(cart))),
-            (Service::Catalog, catalog_api::surface().with_state(Catalog::start(pool))),
+            (Service::Catalog, catalog_api::surface().with_state(Catalog::start(catalog, stop)?)),
         ],
     )
     .merge(documents::surface().with_state(Texts::make()?));

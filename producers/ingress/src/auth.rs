@@ -25,6 +25,8 @@ const MAX_NAME: usize = 255;
 
 /// The scope that may change stock.
 pub const INVENTORY_WRITE: &str = "inventory:write";
+/// The scope that may change the catalogue.
+pub const CATALOG_WRITE: &str = "catalog:write";
 /// The scope that may give money back.
 pub const PAYMENTS_REFUND: &str = "payments:refund";
 

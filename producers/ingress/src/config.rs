@@ -201,20 +201,25 @@ pub struct PoolConfig {
 /// # Errors
 /// [`SettingError`].
 pub fn pool(environment: &Environment) -> Result<PoolConfig, SettingError> {
-    let default = PoolLimits::default();
     let url = environment.text("EDGE_DATABASE_URL").ok_or(SettingError::Missing {
         key: "EDGE_DATABASE_URL",
         hint: "postgres://mambogo_edge:PASSWORD@HOST/DATABASE",
     })?;
-    Ok(PoolConfig {
-        url: Secret::new(url),
-        limits: PoolLimits {
-            max: environment.parse_or("EDGE_POOL_MAX", "a number of connections", default.max)?,
-            min: environment.parse_or("EDGE_POOL_MIN", "a number of connections", default.min)?,
-            acquire: environment.duration_or("EDGE_POOL_ACQUIRE", default.acquire)?,
-            idle: environment.duration_or("EDGE_POOL_IDLE", default.idle)?,
-            lifetime: environment.duration_or("EDGE_POOL_LIFETIME", default.lifetime)?,
-        },
+    Ok(PoolConfig { url: Secret::new(url), limits: pool_limits(environment)? })
+}
+
+/// Reads the sizes and times of [`pool`] alone.
+///
+/// # Errors
+/// [`SettingError`].
+pub fn pool_limits(environment: &Environment) -> Result<PoolLimits, SettingError> {
+    let default = PoolLimits::default();
+    Ok(PoolLimits {
+        max: environment.parse_or("EDGE_POOL_MAX", "a number of connections", default.max)?,
+        min: environment.parse_or("EDGE_POOL_MIN", "a number of connections", default.min)?,
+        acquire: environment.duration_or("EDGE_POOL_ACQUIRE", default.acquire)?,
+        idle: environment.duration_or("EDGE_POOL_IDLE", default.idle)?,
+        lifetime: environment.duration_or("EDGE_POOL_LIFETIME", default.lifetime)?,
     })
 }
 

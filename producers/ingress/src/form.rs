@@ -111,7 +111,7 @@ impl Form {
 
     /// As [`Form::words`], and may be left out.
     pub fn optional_words(&mut self, name: &str, most: usize, findings: &mut Findings) -> Option<String> {
-        if self.fields.iter().any(|(key, json)| key == name && *json != Json::Null) {
+        if self.holds(name) {
             return self.words(name, most, findings);
         }
         self.take(name);
@@ -138,6 +138,29 @@ impl Form {
             findings.add(self.path(name), format!("must be a whole number from {least} to {most}"));
         }
         number
+    }
+
+    /// Whether the field is there and not `null`.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        self.fields.iter().any(|(key, json)| key == name && *json != Json::Null)
+    }
+
+    /// A required boolean.
+    pub fn flag(&mut self, name: &str, findings: &mut Findings) -> Option<bool> {
+        match self.required(name, findings)? {
+            Json::Bool(is) => Some(is),
+            _ => {
+                findings.add(self.path(name), "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// A required object.
+    pub fn object(&mut self, name: &str, findings: &mut Findings) -> Option<Form> {
+        let json = self.required(name, findings)?;
+        Form::open(json, &self.path(name), findings)
     }
 
     /// A required array.

@@ -60,7 +60,7 @@ impl RelayConfig {
         }
     }
 
-    /// Reads `RELAY_DATABASE_URL`, `RELAY_SOURCES` (`orders,inventory,payments`; each a schema of that database, or
+    /// Reads `RELAY_DATABASE_URL`, `RELAY_SOURCES` (`orders,inventory,payments,catalog`; each a schema of that database, or
     /// `schema=URL` for one that has moved out), `RELAY_LEASES` (`on`), `RELAY_LEASE_TIME` (3s), `RELAY_TICK`
     /// (250ms), `RELAY_HALT_RETRY` (30s), and the producer's own settings.
     ///
@@ -68,7 +68,7 @@ impl RelayConfig {
     /// [`SettingError`] names the variable that is missing or does not read.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingError> {
         let publisher = PublisherConfig::from_environment(environment, "relay")?;
-        let names = environment.text_or("RELAY_SOURCES", "orders,inventory,payments");
+        let names = environment.text_or("RELAY_SOURCES", "orders,inventory,payments,catalog");
         let sources = names
             .split(',')
             .map(str::trim)
@@ -135,7 +135,7 @@ mod tests {
         let one = "postgres://one";
         assert_eq!(
             of(read(&[]).unwrap()),
-            [pair("orders", one), pair("inventory", one), pair("payments", one)]
+            [pair("orders", one), pair("inventory", one), pair("payments", one), pair("catalog", one)]
         );
         let moved = read(&[("RELAY_SOURCES", "orders, payments=postgres://two")]).unwrap();
         assert_eq!(of(moved), [pair("orders", one), pair("payments", "postgres://two")]);
