@@ -27,6 +27,8 @@ const MAX_NAME: usize = 255;
 pub const INVENTORY_WRITE: &str = "inventory:write";
 /// The scope that may change the catalogue.
 pub const CATALOG_WRITE: &str = "catalog:write";
+/// The scope that may hold units for another system.
+pub const INVENTORY_RESERVE: &str = "inventory:reserve";
 /// The scope that may give money back.
 pub const PAYMENTS_REFUND: &str = "payments:refund";
 

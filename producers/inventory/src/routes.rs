@@ -1,9 +1,9 @@
 //! The whole surface of the inventory service, and what its endpoints share.
 
-use crate::{adjust, config::InventoryConfig, levels, read};
-use chassis::clock::Clock;
+use crate::{adjust, config::InventoryConfig, desk::Desk, levels, read, release, reserve};
+use chassis::{breaker::Breaker, clock::Clock};
 use ingress::{
-    auth::INVENTORY_WRITE,
+    auth::{INVENTORY_RESERVE, INVENTORY_WRITE},
     coalesce::{Bounds, Coalescer},
     downstream::Downstream,
     kept_keys::KeptKeys,
@@ -11,19 +11,18 @@ use ingress::{
     redis_link::RedisLink,
     surface::{Rule, Surface},
 };
-use schemas::ids::ProductId;
+use schemas::{ids::ProductId, time::Timestamp};
 use sqlx::PgPool;
 
 /// The routes of the inventory service.
 #[must_use]
 pub fn surface() -> Surface<Inventory> {
-    let writes = Rule::scope(INVENTORY_WRITE);
-    Surface::new().post("/api/inventory/adjustments", writes, adjust::adjust, adjust::about()).get(
-        "/api/inventory/{productId}",
-        Rule::caller(),
-        levels::levels,
-        levels::about(),
-    )
+    let (writes, reserves) = (Rule::scope(INVENTORY_WRITE), Rule::scope(INVENTORY_RESERVE));
+    Surface::new()
+        .post("/api/inventory/adjustments", writes, adjust::adjust, adjust::about())
+        .post("/api/inventory/reserve", reserves, reserve::reserve, reserve::about())
+        .delete("/api/inventory/reserve/{id}", reserves, release::release, release::about())
+        .get("/api/inventory/{productId}", Rule::caller(), levels::levels, levels::about())
 }
 
 /// What the endpoints stand on.
@@ -50,6 +49,8 @@ pub struct Inventory {
     pub(crate) log: Log,
     pub(crate) levels: Coalescer<ProductId, Option<read::Levels>>,
     pub(crate) keys: KeptKeys,
+    pub(crate) reserves: KeptKeys,
+    pub(crate) desk: Desk,
     pub(crate) clock: Clock,
 }
 
@@ -58,6 +59,10 @@ impl Inventory {
     #[must_use]
     pub fn start(parts: InventoryParts) -> Self {
         let InventoryParts { config, log, postgres, pool, redis, clock } = parts;
+        // another seed for each process: they do not probe all at once
+        let seed = chassis::ids::random().as_u64_pair().1;
+        let breaker = Breaker::new(config.breaker.clone(), seed);
+        let desk = Desk::start(log.clone(), pool.clone(), breaker, config.reserve_patience);
         let levels = Coalescer::start("stock", Bounds::default(), move |products: Vec<ProductId>| {
             let (pool, postgres) = (pool.clone(), postgres.clone());
             async move {
@@ -65,6 +70,11 @@ impl Inventory {
                 read.map_err(|error| error.to_string())
             }
         });
-        Self { config, log, levels, keys: KeptKeys::new(redis, "adjustment"), clock }
+        let (keys, reserves) = (KeptKeys::new(redis.clone(), "adjustment"), KeptKeys::new(redis, "reserve"));
+        Self { config, log, levels, keys, reserves, desk, clock }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now_millis())
     }
 }
