@@ -145,7 +145,7 @@ async fn a_walk_is_bounded_and_goes_on_over_what_stays() {
         if n % 2 == 0 {
             shop.confirmed(*n).await
         } else {
-            shop.run(1, vec![(*n, submit(*n))]).await.1;
+            shop.run(1, vec![(*n, submit(*n))]).await;
         }
     }
     let service = Orders::with_history(HistoryConfig { rows: 3, ..AFTER });

@@ -110,6 +110,7 @@ impl Stage {
                 breaker,
                 ..InventoryConfig::from_environment(&Environment::of([])).unwrap()
             },
+            postgres: ingress::downstream::Downstream::new("postgres", Duration::from_secs(5)),
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
             redis: link,
