@@ -4,8 +4,10 @@ every well-formed call would end at 404 or 422. Each well-formed submit also get
 import http.client
 import json
 import os
+import re
 import urllib.parse
 import uuid
+from datetime import datetime, timedelta, timezone
 
 import schemathesis
 
@@ -32,6 +34,14 @@ def order(product: str) -> str:
 
 PRODUCTS = [item["id"] for item in ask("GET", "/api/products?limit=100")["items"]]
 ORDERS = [order(product) for product in PRODUCTS[:5]]
+CATEGORIES = [item["slug"] for item in ask("GET", "/api/categories")["items"]]
+
+
+def matches(parameter: dict, headers: dict) -> bool:
+    """schemathesis draws "0" for a header now and then, whatever its pattern says: that is no well-formed call."""
+    pattern = parameter.get("schema", {}).get("pattern")
+    value = headers.get(parameter["name"])
+    return pattern is None or value is None or re.search(pattern, str(value)) is not None
 
 
 def pick(known: list[str], drawn: object) -> object:
@@ -47,8 +57,22 @@ def with_known(value: object) -> object:
         known = {name: with_known(item) for name, item in value.items()}
         if "productId" in known:
             known["productId"] = pick(PRODUCTS, known["productId"])
+        if "category" in known:
+            known["category"] = pick(CATEGORIES, known["category"])
+        if "deadline" in known:
+            soon = datetime.now(timezone.utc) + timedelta(minutes=5)
+            known["deadline"] = soon.isoformat(timespec="milliseconds")
         return known
     return value
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """OpenAPI 3.1 has no word for the events of a stream: what it tells is the text. schemathesis checks each event."""
+    stream = raw_schema["paths"]["/api/orders/{id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    data = {"type": "string", "contentMediaType": "application/json"}
+    event = {"id": {"type": "string", "pattern": "^[0-9]+$"}, "data": data}
+    stream["schema"] = {"type": "object", "required": ["id", "data"], "properties": event}
 
 
 @schemathesis.hook
@@ -58,10 +82,13 @@ def before_call(context, case, kwargs):
     operation = case.operation.definition.raw.get("operationId")
     if operation in KEYED and "Idempotency-Key" in (case.headers or {}):
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
+    for parameter in case.operation.definition.raw.get("parameters", []):
+        if parameter.get("in") == "header" and not matches(parameter, case.headers or {}):
+            case.headers.pop(parameter["name"])
     if "Prefer" in (case.headers or {}):
         case.headers["Prefer"] = "wait=1"
     path = case.path_parameters or {}
-    for name, known in (("id", PRODUCTS if operation == "getProduct" else ORDERS), ("orderId", ORDERS), ("productId", PRODUCTS)):
+    for name, known in (("id", PRODUCTS if "/products/" in case.path else ORDERS), ("orderId", ORDERS), ("productId", PRODUCTS)):
         if name in path:
             path[name] = pick(known, path[name])
     if isinstance(case.body, dict):
