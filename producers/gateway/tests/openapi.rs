@@ -87,6 +87,12 @@ fn check(document: &Value, schema: &Value, value: &Value) -> Result<(), String> 
     if !types.contains(&kind) {
         return Err(format!("is {kind}, not {types:?}"));
     }
+    let (least, most) = (schema["minimum"].as_i64(), schema["maximum"].as_i64());
+    if value.as_i64().is_some_and(|number| {
+        least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most)
+    }) {
+        return Err(format!("{value} is out of bounds"));
+    }
     if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
         return Err(format!("{value} is none of {}", schema["enum"]));
     }
