@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub(crate) struct Case {
     pub(crate) id: Uuid,
     pub(crate) order: Option<Order>,
-    /// Its key is kept, and its row has left with its month: what others still have of it ended long ago.
+    /// It moved to the history once, and its row, hold or capture has left with its month: it ended long ago.
     pub(crate) has_left: bool,
     pub(crate) hold: Option<Hold>,
     pub(crate) captures: Vec<Capture>,
@@ -147,6 +147,13 @@ impl Case {
             charges: None,
             parked: Vec::new(),
         }
+    }
+
+    /// Whether its order, hold or own capture is not there.
+    pub(crate) fn lacks_a_part(&self) -> bool {
+        let Some(order) = &self.order else { return true };
+        let has_capture = order.capture.is_none_or(|own| self.captures.iter().any(|it| it.id == own));
+        self.hold.is_none() || !has_capture
     }
 
     /// Whether its order has reached its end and nothing of it is under way.

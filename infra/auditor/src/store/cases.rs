@@ -24,6 +24,7 @@ impl Store {
         self.add_captures(&mut cases, strays).await?;
         self.add_refunds(&mut cases).await?;
         self.add_charges(&mut cases).await?;
+        self.add_left(&mut cases).await?;
         Ok(cases.into_values().collect())
     }
 
@@ -34,7 +35,12 @@ impl Store {
                 self.add_orders_of(table, missing, cases).await?;
             }
         }
-        let missing = ids_of(cases, |case| case.order.is_none());
+        Ok(())
+    }
+
+    /// Of an order that moved once, what is not there has left with its month: it was compared while it was.
+    async fn add_left(&mut self, cases: &mut Cases) -> sqlx::Result<()> {
+        let missing = ids_of(cases, Case::lacks_a_part);
         if missing.is_empty() {
             return Ok(());
         }
