@@ -10,6 +10,9 @@ const TABLE: &str = "infra/chassis/src/crash/points.rs";
 /// What makes a step durable, in the code of a role.
 const DURABLE: [&str; 4] = [".commit().await", ".commit(", ".send_tagged(", "Self::send("];
 
+/// Not swept: what the catalogue writes is compared by version and told again, and no order or money stands on it.
+const UNSWEPT: [&str; 2] = ["consumers/catalog", "producers/catalog"];
+
 fn of_roles() -> impl Iterator<Item = Code> {
     production()
         .into_iter()
@@ -37,7 +40,8 @@ fn every_crash_point_stands_in_the_code_of_a_role() {
 #[test]
 fn every_durable_step_of_a_role_has_a_crash_point_beside_it() {
     let mut without = Vec::new();
-    for code in of_roles().filter(|code| !code.path.starts_with("producers/publisher")) {
+    let is_swept = |code: &Code| !UNSWEPT.iter().any(|room| code.path.starts_with(room));
+    for code in of_roles().filter(|code| !code.path.starts_with("producers/publisher")).filter(is_swept) {
         let steps: Vec<String> = DURABLE.iter().flat_map(|step| code.places(step)).collect();
         if code.places("CrashPoint").is_empty() {
             without.extend(steps);

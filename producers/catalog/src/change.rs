@@ -2,8 +2,7 @@
 //! the version that was seen; a product that has moved on is left alone.
 
 use crate::{
-    metrics, product,
-    read_after::{self, READ_AFTER},
+    metrics, product, read_after,
     revision::{self, Revision},
     routes::Catalog,
     store::{Made, Order, Refused},
@@ -19,6 +18,7 @@ use ingress::{
     auth::Caller,
     body::JsonBody,
     problem::{FieldError, Kind, Problem},
+    response_cache::READ_AFTER,
 };
 use schemas::{ids::ProductId, shelf::Facts};
 use serde_json::json;

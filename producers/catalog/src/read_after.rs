@@ -2,17 +2,15 @@
 //! Postgres's log; what has not come that far is not asked.
 
 use crate::databases::Lsn;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::HeaderMap;
 use ingress::{
     api::{
         headers::{self, AnswerHeader, HeaderParameter},
         shape::{self, Shape},
     },
     problem::Problem,
+    response_cache::READ_AFTER,
 };
-
-/// The header, of an answer and of a request.
-pub(crate) const READ_AFTER: HeaderName = HeaderName::from_static("read-after");
 
 fn place() -> Shape {
     shape::matching("^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$", 3, 17).example("0/16B3748")

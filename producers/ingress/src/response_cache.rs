@@ -10,13 +10,16 @@ use axum::{
     Router,
     body::{Body, HttpBody},
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use chassis::clock::Clock;
 use shelf::{Kept, Place, Shelf};
 use std::{sync::Arc, time::Duration};
+
+/// The header of a request that wants to read what it wrote, or what is newer: nothing kept will do for it.
+pub const READ_AFTER: HeaderName = HeaderName::from_static("read-after");
 
 /// Largest answer that is kept, in bytes.
 const LARGEST: usize = 256 * 1024;
@@ -84,6 +87,7 @@ impl ResponseCache {
         let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         request.method() == Method::GET
             && !request.headers().contains_key(header::AUTHORIZATION)
+            && !request.headers().contains_key(READ_AFTER)
             && path.is_some_and(|path| self.inner.paths.contains(&path))
     }
 

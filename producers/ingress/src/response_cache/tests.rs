@@ -127,6 +127,7 @@ async fn who_has_the_answer_is_told_so_and_what_is_not_public_is_never_kept() {
         assert_eq!(text(&app, "/own").await, "own");
         assert_eq!(call(&app, "/list", &[("authorization", "Bearer x")]).await.0, 200);
         assert_eq!(call(&app, "/other", &[]).await.0, 200);
+        assert_eq!(call(&app, "/list", &[("read-after", "0/16B3748")]).await.0, 200);
     }
-    assert_eq!(shop.calls(), 1 + 9);
+    assert_eq!(shop.calls(), 1 + 12);
 }
