@@ -54,11 +54,16 @@ impl Client {
         heard
     }
 
-    /// `GET /api/orders/{id}`, at once or at its end.
-    pub(crate) async fn read(&self, gateway: usize, id: &str, at_its_end: bool) -> Heard {
-        let request = self.http.get(self.at(gateway, &format!("/api/orders/{id}")));
-        let wait = format!("wait={WAIT}");
-        self.hear(if at_its_end { request.header("Prefer", wait) } else { request }).await
+    /// `GET /api/orders/{id}`, at once or at its end, by one who has the version `known`.
+    pub(crate) async fn read(&self, gateway: usize, id: &str, known: Option<i64>, at_its_end: bool) -> Heard {
+        let mut request = self.http.get(self.at(gateway, &format!("/api/orders/{id}")));
+        if let Some(version) = known {
+            request = request.header(header::IF_NONE_MATCH, format!("\"{version}\""));
+        }
+        if at_its_end {
+            request = request.header("Prefer", format!("wait={WAIT}"));
+        }
+        self.hear(request).await
     }
 
     /// `POST /api/orders/{id}/cancel`

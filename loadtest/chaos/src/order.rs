@@ -27,6 +27,8 @@ pub(crate) struct Order {
     pub(crate) twice: bool,
     /// Reads right after the 202, without waiting.
     pub(crate) looks_at_once: bool,
+    /// Names the version it has when it reads again: then no gateway may tell it less, whoever is cut off.
+    pub(crate) names_versions: bool,
     /// Cancels so long after the 202.
     pub(crate) cancels_after: Option<Duration>,
     /// The gateway it goes to first.
@@ -45,6 +47,7 @@ impl Order {
             body,
             twice: random.random_bool(0.04),
             looks_at_once: random.random_bool(0.2),
+            names_versions: random.random_bool(0.5),
             cancels_after: random
                 .random_bool(0.06)
                 .then(|| Duration::from_millis(random.random_range(0..400))),

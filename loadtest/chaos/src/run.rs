@@ -22,7 +22,10 @@ use crate::{
 };
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -104,7 +107,8 @@ impl World {
         let token =
             crew.tool(&["token", "--user", "chaos", "--scope", "limits:exempt", "--ttl", "24h"]).await?;
         let client = Client::new(crew.gateways(), &token)?;
-        let shop = Shop { client, pulse: Pulse::new(), findings: Arc::default() };
+        let shop =
+            Shop { client, pulse: Pulse::new(), findings: Arc::default(), is_split: AtomicBool::new(false) };
         let memory = Watch::begin(&instance, crew.names());
         let draws = Draws { random: StdRng::seed_from_u64(u64::from(seed)), run: seed.to_string(), next: 0 };
         Ok(Self {
@@ -132,6 +136,7 @@ impl World {
         fault: Fault,
         outage: Duration,
     ) -> Result<crate::fault::Struck, Failure> {
+        self.shop.is_split.store(fault == Fault::GatewayCutOff, Ordering::Release);
         let mut stage = Stage {
             instance: &self.instance,
             crew: &mut self.crew,

@@ -1,6 +1,12 @@
 //! `POST /api/orders/{id}/cancel`: asks for the order's end, and waits a moment for the verdict.
 
-use crate::{get::order_id, look::Seen, state::Orders, submit::Receipt, told};
+use crate::{
+    get::order_id,
+    look::{NO_VERSION, Seen},
+    state::Orders,
+    submit::Receipt,
+    told,
+};
 use axum::{
     Json,
     extract::{Path, State},
@@ -47,13 +53,13 @@ pub(crate) async fn cancel(
     let order = order_id(&id)?;
     let reason = json.map(reason).transpose()?.flatten();
     // only the owner's order is found, so nobody else's is ever asked for
-    let seen = orders.find(order, &caller.owner).await?;
+    let seen = orders.find(order, &caller.owner, NO_VERSION).await?;
     if seen.status.is_terminal() {
         return verdict(order, &seen);
     }
     orders.ask_to_cancel(order, &caller, reason).await?;
     let patience = orders.shared.config.cancel_patience;
-    let seen = orders.find_end(order, &caller.owner, patience).await.unwrap_or(seen);
+    let seen = orders.find_end(order, &caller.owner, seen.version, patience).await.unwrap_or(seen);
     verdict(order, &seen)
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     get::order_id,
-    look::Seen,
+    look::{NO_VERSION, Seen},
     seats::{NoSeat, Seat},
     state::Orders,
     told,
@@ -75,8 +75,8 @@ pub(crate) async fn events(
     let order = order_id(&id)?;
     let seat = orders.shared.seats.take(&caller.owner).map_err(no_seat)?;
     let registration = orders.shared.wakeups.register(order);
-    let first = orders.find(order, &caller.owner).await?;
     let told = last_event_id(&headers);
+    let first = orders.find(order, &caller.owner, told).await?;
     if first.status.is_terminal() && first.version <= told {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -115,10 +115,10 @@ fn no_seat(why: NoSeat) -> Problem {
     }
 }
 
-/// The version that the reader has; below every version when it has none.
+/// The version that the reader has.
 fn last_event_id(headers: &HeaderMap) -> i64 {
     let text = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-    text.and_then(|text| text.parse().ok()).unwrap_or(-1)
+    text.and_then(|text| text.parse().ok()).unwrap_or(NO_VERSION)
 }
 
 /// One reader's stream. It looks only when it is asked for more, so a reader that does not read costs a seat and nothing
@@ -176,7 +176,7 @@ impl Watch {
         let mut woken = std::pin::pin!(self.registration.notify().notified());
         // registered, then looked: what changes from here on wakes us
         woken.as_mut().enable();
-        match self.orders.look_again(self.order, &self.owner).await {
+        match self.orders.look_again(self.order, &self.owner, self.told).await {
             // the reader comes again, and is told then what is the matter
             Err(_) => return Step::Over,
             Ok(Some(seen)) if seen.version > self.told => return Step::Newer(seen),

@@ -1,6 +1,10 @@
 //! `GET /api/orders/{id}`: where an order stands, now or at its end.
 
-use crate::{look::Seen, state::Orders, told};
+use crate::{
+    look::{NO_VERSION, Seen},
+    state::Orders,
+    told,
+};
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -21,7 +25,8 @@ pub(crate) fn about() -> About {
     let order = Answer::json("The order.", told::order(), told::order_example());
     About::of("getOrder", "Where an order stands")
         .says(
-            "Never 404 after its 202, whatever is away: a 404 is a proof that the caller has no such order.",
+            "Never 404 after its 202, whatever is away: a 404 is a proof that the caller has no such order. With \
+             `If-None-Match` an answer is never older than the version it names, whichever gateway told that.",
         )
         .path("id", "The order.", shape::uuid())
         .header(headers::prefer_wait())
@@ -39,10 +44,11 @@ pub(crate) async fn get_order(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order = order_id(&id)?;
+    let known = known_version(&headers);
     let seen = if wait.0.is_zero() {
-        orders.find(order, &caller.owner).await?
+        orders.find(order, &caller.owner, known).await?
     } else {
-        orders.find_end(order, &caller.owner, wait.0).await?
+        orders.find_end(order, &caller.owner, known, wait.0).await?
     };
     Ok(answer(seen, wait, &headers))
 }
@@ -72,9 +78,17 @@ fn answer(seen: Seen, wait: PreferWait, headers: &HeaderMap) -> Response {
 
 /// RFC 9110 §13.1.2: any of the listed tags, compared weakly, or `*`.
 fn is_known(etag: &str, headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH);
-    let mut tags = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    tags.any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
+    tags(headers).any(|tag| tag == "*" || tag == etag)
+}
+
+/// The newest version that the reader says it has.
+fn known_version(headers: &HeaderMap) -> i64 {
+    tags(headers).filter_map(|tag| tag.trim_matches('"').parse().ok()).max().unwrap_or(NO_VERSION)
+}
+
+fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|text| text.split(',')).map(|tag| tag.trim().trim_start_matches("W/"))
 }
 
 #[cfg(test)]
@@ -91,5 +105,16 @@ mod tests {
         assert!(known("\"3\"") && known("W/\"3\"") && known("\"1\", \"3\"") && known("*"));
         assert!(!known("\"33\"") && !known("3") && !known(""));
         assert!(!is_known("\"3\"", &HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_newest_of_the_versions_named_is_known() {
+        let known = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(text));
+            known_version(&headers)
+        };
+        assert_eq!((known("\"3\""), known("W/\"1\", \"12\", \"x\"")), (3, 12));
+        assert_eq!((known("*"), known(""), known_version(&HeaderMap::new())), (-1, -1, -1));
     }
 }

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 /// Wake-ups may be lost: a waiting request looks by itself this often.
 const TICK: Duration = Duration::from_millis(250);
 
+/// The version known to a reader that knows none: below every version.
+pub(crate) const NO_VERSION: i64 = -1;
+
 /// An order as it can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -30,12 +33,12 @@ impl Seen {
 }
 
 impl Orders {
-    /// The order, if it is `owner`'s.
+    /// The order, if it is `owner`'s. `known` is the version that the reader has: Redis is not believed to know less.
     ///
     /// # Errors
     /// 404 only with proof; 503 when that cannot be had in time.
-    pub(crate) async fn find(&self, order: OrderId, owner: &Arc<str>) -> Result<Seen, Problem> {
-        if let Some(seen) = self.look(order, owner, false).await? {
+    pub(crate) async fn find(&self, order: OrderId, owner: &Arc<str>, known: i64) -> Result<Seen, Problem> {
+        if let Some(seen) = self.look(order, owner, known, false).await? {
             return Ok(seen);
         }
         // nothing was seen; now it must be shown that nothing is there. Somebody else's order takes the same road
@@ -78,6 +81,7 @@ impl Orders {
         &self,
         order: OrderId,
         owner: &Arc<str>,
+        known: i64,
         patience: Duration,
     ) -> Result<Seen, Problem> {
         let deadline = Instant::now() + patience;
@@ -87,11 +91,12 @@ impl Orders {
             let mut woken = std::pin::pin!(registration.notify().notified());
             // registered, then looked: what changes from here on wakes us
             woken.as_mut().enable();
-            let seen = match (self.look(order, owner, true).await?, last) {
+            let known = last.as_ref().map_or(known, |seen| known.max(seen.version));
+            let seen = match (self.look(order, owner, known, true).await?, last) {
                 (Some(seen), _) => seen,
                 // what was seen once is there, and nothing newer is known
                 (None, Some(seen)) => seen,
-                (None, None) => self.find(order, owner).await?,
+                (None, None) => self.find(order, owner, known).await?,
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if seen.status.is_terminal() || left.is_zero() {
@@ -102,14 +107,25 @@ impl Orders {
         }
     }
 
-    /// What is seen now, by one who waits for more: the status worker wakes this gateway when it changes. `None` proves
-    /// nothing.
-    pub(crate) async fn look_again(&self, order: OrderId, owner: &Arc<str>) -> Result<Option<Seen>, Problem> {
-        self.look(order, owner, true).await
+    /// What is seen now, by one who has the version `known` and waits for more: the status worker wakes this gateway
+    /// when it changes. `None` proves nothing.
+    pub(crate) async fn look_again(
+        &self,
+        order: OrderId,
+        owner: &Arc<str>,
+        known: i64,
+    ) -> Result<Option<Seen>, Problem> {
+        self.look(order, owner, known, true).await
     }
 
     /// What is seen at first sight; `waits` registers for the next change. `None` proves nothing.
-    async fn look(&self, order: OrderId, owner: &Arc<str>, waits: bool) -> Result<Option<Seen>, Problem> {
+    async fn look(
+        &self,
+        order: OrderId,
+        owner: &Arc<str>,
+        known: i64,
+        waits: bool,
+    ) -> Result<Option<Seen>, Problem> {
         let claims = &self.shared.claims;
         let held = if waits { claims.watch(order).await.ok() } else { claims.look(order).await.ok() };
         let is_proved = held
@@ -118,7 +134,8 @@ impl Orders {
             .is_some_and(|memory| self.shared.watch.looked(memory));
         let hit = held.and_then(|held| held.view).filter(|view| *view.owner == **owner);
         let hit = hit.map(|view| Seen::of(&view)).transpose()?;
-        if is_proved && hit.is_some() {
+        // a gateway that alone was cut off from Redis tells what Redis has not heard yet: the reader may know more
+        if is_proved && hit.as_ref().is_some_and(|seen| seen.version >= known) {
             ::metrics::counter!(metrics::READS, "source" => "redis").increment(1);
             return Ok(hit);
         }

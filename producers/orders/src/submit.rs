@@ -1,6 +1,6 @@
 //! `POST /api/orders`: one order a key. 202 once it is on the log, for this body and no other.
 
-use crate::{intake::Asked, request::SubmitRequest, state::Orders, told};
+use crate::{intake::Asked, look::NO_VERSION, request::SubmitRequest, state::Orders, told};
 use axum::{
     Json,
     extract::State,
@@ -70,7 +70,7 @@ impl Orders {
         let status = if wait.0.is_zero() {
             OrderStatus::Pending
         } else {
-            let seen = self.find_end(order, &caller.owner, wait.0).await;
+            let seen = self.find_end(order, &caller.owner, NO_VERSION, wait.0).await;
             seen.map_or(OrderStatus::Pending, |seen| seen.status)
         };
         receipt(order, status, wait)

@@ -55,6 +55,35 @@ async fn a_version_that_is_known_is_not_sent_again() {
     assert_eq!(stage.call(again).await.status, StatusCode::NOT_MODIFIED);
 }
 
+/// A gateway that alone is cut off from Redis tells from Postgres what Redis has not heard yet.
+#[tokio::test]
+async fn a_reader_that_names_its_version_is_never_told_an_older_one() {
+    let stage = Stage::set().await;
+    let posted = stage.working(stage.post("k", 7)).await;
+    let id = posted.body["orderId"].as_str().unwrap().to_owned();
+    let path = format!("/api/orders/{id}");
+    stage.publish(&stage.state(&id, 2, OrderStatus::Reserved)).await;
+    let row = id.parse::<uuid::Uuid>().unwrap();
+    let elsewhere =
+        "UPDATE orders SET status = 'RESERVED', version = 2, shipping_address = 'elsewhere' WHERE id = $1";
+    sqlx::query(elsewhere).bind(row).execute(&stage.worker).await.unwrap();
+    testbed::eventually("Redis alone is believed", async || {
+        stage.get(&path, "ann").await.body["shippingAddress"] != "elsewhere"
+    })
+    .await;
+    let confirm = "UPDATE orders SET status = 'CONFIRMED', version = 3 WHERE id = $1";
+    sqlx::query(confirm).bind(row).execute(&stage.worker).await.unwrap();
+    assert_eq!(stage.get(&path, "ann").await.body["status"], "RESERVED");
+    let ask = |tag: &str, name: &str| {
+        let request = stage.request("GET", &path, "ann").header(name, tag);
+        request.body(Body::empty()).unwrap()
+    };
+    let known = stage.call(ask("\"3\"", "if-none-match")).await;
+    assert_eq!(known.status, StatusCode::NOT_MODIFIED, "told of version 3 elsewhere: {:?}", known.body);
+    // what was found is in Redis now: whoever names nothing reads it, too
+    assert_eq!(stage.get(&path, "ann").await.body["status"], "CONFIRMED");
+}
+
 #[tokio::test]
 async fn who_waits_is_told_at_once() {
     let stage = Stage::set().await;
