@@ -1,7 +1,7 @@
 //! Redrive and discard, pure: what a command about parked records means for the parked records of its key.
 //!
 //! Order per key holds: a record runs only when all parked before it have run or are discarded. So the records of a
-//! key are walked in order, and the walk ends at the first that fails again, or that was rejected once and is not
+//! key are walked in the order in which they were parked (mostly that of their offsets), and the walk ends at the first that fails again, or that was rejected once and is not
 //! named. What only waits behind (cause [`BEHIND`]) runs without being named. When nothing named is there any more,
 //! nothing is done: a command that comes again finds nothing.
 
@@ -163,7 +163,7 @@ pub(crate) enum Step {
 /// What a batch does about the parked records of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// In offset order.
+    /// In the order of parking.
     pub(crate) steps: Vec<(i64, Step)>,
     /// The first that a later batch has to see to.
     pub(crate) rest: Option<i64>,
@@ -181,7 +181,7 @@ pub struct Most {
 }
 
 /// Plans the walk. `heads` are the first `most.records + 1` parked records of the key, and all that are named, in
-/// offset order.
+/// the order in which they were parked.
 pub(crate) fn plan(action: &Action, heads: &[Head], most: Most) -> Plan {
     let named = |head: &&Head| action.named.contains(&head.offset);
     let found: BTreeSet<i64> = heads.iter().filter(named).map(|head| head.offset).collect();
@@ -243,7 +243,7 @@ impl Opening {
     }
 
     /// Plans it. `parked` records of its key are there; `heads` are the first `most.records + 1` of them and all that
-    /// it names, in offset order. What was done before does nothing. The records of [`Opened::wanted`] are still to be
+    /// it names, in the order in which they were parked. What was done before does nothing. The records of [`Opened::wanted`] are still to be
     /// put into it.
     #[must_use]
     pub fn plan(self, is_repeat: bool, heads: &[Head], parked: i64, most: Most) -> Opened {
@@ -266,7 +266,7 @@ pub struct Opened {
     /// How many records of the key are parked.
     pub(crate) parked: i64,
     pub(crate) plan: Plan,
-    /// The records of [`Opened::wanted`], as they were parked, in offset order.
+    /// The records of [`Opened::wanted`], as they were parked, and in that order.
     pub records: Vec<Record>,
 }
 

@@ -229,14 +229,15 @@ impl LaneSet {
         Ok(())
     }
 
-    /// Sets records aside. One that is there already (its offset was read again) stays as it is.
+    /// Sets records aside, in this order: `turn` numbers rows as they are inserted. One that is there already (its offset was read again) stays as it is.
     pub(crate) async fn park_in_tx(self, tx: &mut PgConnection, records: &[Parking]) -> sqlx::Result<()> {
         sqlx::query(
             "INSERT INTO parked (topic, partition, \"offset\", key, source, n, logged_at, header, record, cause, detail)
              SELECT $1, partition, at, key, source, n, logged_at, header, record, cause, detail
              FROM UNNEST($2::int[], $3::bigint[], $4::bytea[], $5::uuid[], $6::bigint[], $7::timestamptz[],
-                         $8::bytea[], $9::bytea[], $10::text[], $11::text[])
-                 AS new (partition, at, key, source, n, logged_at, header, record, cause, detail)
+                         $8::bytea[], $9::bytea[], $10::text[], $11::text[]) WITH ORDINALITY
+                 AS new (partition, at, key, source, n, logged_at, header, record, cause, detail, place)
+             ORDER BY place
              ON CONFLICT (topic, partition, \"offset\") DO NOTHING",
         )
         .bind(self.topic.name())

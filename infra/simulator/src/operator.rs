@@ -80,7 +80,7 @@ impl<T: Tables> Shop<T> {
         let key = topics::key(key);
         let partition = topics::partition_of(&key, stage.partitions);
         let rows = self.base.parked.of_key(partition, &key);
-        rows.map(|(offset, row)| (offset, row.record.payload.clone())).collect()
+        rows.into_iter().map(|(offset, row)| (offset, row.record.payload.clone())).collect()
     }
 
     fn redrive(&mut self, stage: &mut Stage, key: Uuid, offsets: Vec<i64>, edited: Option<Vec<u8>>) {

@@ -15,6 +15,8 @@ pub(crate) struct Parked {
     pub(crate) cause: &'static str,
     detail: String,
     pub(crate) attempts: i32,
+    /// Its place in the order of parking.
+    turn: u64,
 }
 
 /// Rows by place, and the actions that were done.
@@ -22,6 +24,7 @@ pub(crate) struct Parked {
 pub(crate) struct ParkedTables {
     pub(crate) rows: BTreeMap<Place, Parked>,
     pub(crate) actions: BTreeSet<Uuid>,
+    last_turn: u64,
 }
 
 impl ParkedTables {
@@ -29,12 +32,12 @@ impl ParkedTables {
         self.rows.range((partition, i64::MIN)..=(partition, i64::MAX)).map(|((_, at), row)| (*at, row))
     }
 
-    pub(crate) fn of_key<'a>(
-        &'a self,
-        partition: i32,
-        key: &'a [u8],
-    ) -> impl Iterator<Item = (i64, &'a Parked)> {
-        self.of_partition(partition).filter(move |(_, row)| row.record.key == key)
+    /// The records of a key, in the order in which they were parked.
+    pub(crate) fn of_key(&self, partition: i32, key: &[u8]) -> Vec<(i64, &Parked)> {
+        let rows = self.of_partition(partition).filter(|(_, row)| row.record.key == key);
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|(_, row)| row.turn);
+        rows
     }
 
     /// The keys of a lane, as its claim reads them.
@@ -48,7 +51,7 @@ impl ParkedTables {
         let (partition, _) = opening.place;
         let is_repeat = self.actions.contains(&opening.action.id);
         let heads = self.heads(partition, &opening.key, &opening.action, most.records + 1, plant);
-        let parked = self.of_key(partition, &opening.key).count();
+        let parked = self.of_key(partition, &opening.key).len();
         let mut opened = opening.plan(is_repeat, &heads, i64::try_from(parked).unwrap_or(i64::MAX), most);
         let rows = opened.wanted().into_iter().filter_map(|offset| self.rows.get(&(partition, offset)));
         opened.records = rows.map(|row| row.record.clone()).collect();
@@ -60,6 +63,7 @@ impl ParkedTables {
             action.named.contains(&offset) || place < first && !plant.redrives_named_only()
         };
         self.of_key(partition, key)
+            .into_iter()
             .enumerate()
             .filter(|(place, (offset, _))| is_wanted(*place, *offset))
             .map(|(_, (offset, row))| Head {
@@ -87,11 +91,15 @@ impl ParkedTables {
 
     /// Sets a record aside, unless it is.
     pub(crate) fn park(&mut self, record: &Record, rejection: &Rejection) {
-        self.rows.entry((record.partition, record.offset)).or_insert_with(|| Parked {
-            record: record.clone(),
-            cause: rejection.cause,
-            detail: rejection.detail.clone(),
-            attempts: 1,
+        self.rows.entry((record.partition, record.offset)).or_insert_with(|| {
+            self.last_turn += 1;
+            Parked {
+                record: record.clone(),
+                cause: rejection.cause,
+                detail: rejection.detail.clone(),
+                attempts: 1,
+                turn: self.last_turn,
+            }
         });
     }
 
@@ -134,7 +142,7 @@ impl ParkedTables {
 
     /// What ran had nothing of its key parked before it.
     pub(crate) fn check_passed(&self, ran: &Record) -> Result<(), Violation> {
-        match self.of_key(ran.partition, &ran.key).next().filter(|(first, _)| *first < ran.offset) {
+        match self.of_key(ran.partition, &ran.key).first().filter(|(first, _)| *first < ran.offset) {
             Some((first, _)) => {
                 let what = format!(
                     "{}/{} runs, and {first} of its key is parked before it",

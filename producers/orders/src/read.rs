@@ -52,12 +52,12 @@ pub(crate) async fn lookup(pool: &PgPool, partitions: i32, wanted: &[Wanted]) ->
          LEFT JOIN orders.orders o ON o.id = w.id AND (w.owner IS NULL OR o.owner = w.owner)
          LEFT JOIN orders.kept_key k ON o.id IS NULL AND k.id = w.id
          LEFT JOIN LATERAL (
-             SELECT parked.record, parked.\"offset\" FROM orders.parked
+             SELECT parked.record, parked.turn FROM orders.parked
              WHERE o.id IS NULL AND parked.topic = $5 AND parked.partition = w.partition AND parked.key = w.key
-             ORDER BY parked.\"offset\" LIMIT $6
+             ORDER BY parked.turn LIMIT $6
          ) p ON true
          WHERE o.id IS NOT NULL OR p.record IS NOT NULL OR k.id IS NOT NULL
-         ORDER BY w.at, p.\"offset\"",
+         ORDER BY w.at, p.turn",
     )
     .bind(wanted.iter().map(|one| one.order.0).collect::<Vec<Uuid>>())
     .bind(wanted.iter().map(|one| one.owner.as_deref()).collect::<Vec<Option<&str>>>())

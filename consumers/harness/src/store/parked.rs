@@ -23,8 +23,8 @@ impl LaneSet {
             .await
     }
 
-    /// The first `first` parked records of a key and all that `action` names, in offset order; and how many are
-    /// parked.
+    /// The first `first` parked records of a key and all that `action` names, in the order in which they were
+    /// parked; and how many are.
     pub(crate) async fn heads(
         self,
         connection: &mut PgConnection,
@@ -37,8 +37,8 @@ impl LaneSet {
             "SELECT \"offset\", cause, octet_length(record) AS size FROM parked
              WHERE topic = $1 AND partition = $2 AND key = $3 AND (\"offset\" = ANY ($4) OR \"offset\" IN (
                  SELECT \"offset\" FROM parked WHERE topic = $1 AND partition = $2 AND key = $3
-                 ORDER BY \"offset\" LIMIT $5))
-             ORDER BY \"offset\"",
+                 ORDER BY turn LIMIT $5))
+             ORDER BY turn",
         )
         .bind(self.topic.name())
         .bind(partition)
@@ -69,7 +69,7 @@ impl LaneSet {
         Ok((heads, parked))
     }
 
-    /// Parked records as they were read from the log, in offset order.
+    /// Parked records as they were read from the log, in the order in which they were parked.
     pub(crate) async fn parked(
         self,
         connection: &mut PgConnection,
@@ -78,7 +78,7 @@ impl LaneSet {
     ) -> sqlx::Result<Vec<Record>> {
         let rows = sqlx::query(
             "SELECT \"offset\", key, logged_at, header, record FROM parked
-             WHERE topic = $1 AND partition = $2 AND \"offset\" = ANY ($3) ORDER BY \"offset\"",
+             WHERE topic = $1 AND partition = $2 AND \"offset\" = ANY ($3) ORDER BY turn",
         )
         .bind(self.topic.name())
         .bind(partition)
@@ -114,7 +114,7 @@ impl LaneSet {
         let rows = sqlx::query(
             "SELECT partition, \"offset\", attempts, key, substring(record FROM 1 FOR 5) AS beginning FROM parked
              WHERE topic = $1 AND partition = ANY ($2) AND cause = $3
-             ORDER BY partition, \"offset\" LIMIT $4",
+             ORDER BY partition, turn LIMIT $4",
         )
         .bind(self.topic.name())
         .bind(partitions)

@@ -11,6 +11,8 @@ use crate::{
     redrive::Most,
 };
 use schemas::{
+    envelope::{Envelope, Source},
+    ids::LaneId,
     parked::{DiscardParked, RedriveParked},
     topics::Topic,
     wire,
@@ -21,7 +23,7 @@ use testbed::Database;
 use uuid::Uuid;
 
 struct Bed {
-    _database: Database,
+    database: Database,
     owner: Owner,
     next: i64,
 }
@@ -33,7 +35,7 @@ impl Bed {
     async fn parked() -> Self {
         let database = toy::database().await;
         let owner = Owner::claim(&database).await;
-        let mut bed = Self { _database: database, owner, next: 0 };
+        let mut bed = Self { database, owner, next: 0 };
         bed.take([Step::To(1), Step::Reject, Step::To(3), Step::To(4)]).await;
         assert_eq!(bed.rows().await, rows([(1, "asked", 1), (2, "behind", 1), (3, "behind", 1)]));
         bed
@@ -259,7 +261,7 @@ async fn a_record_of_an_unknown_schema_parks_its_key_until_a_worker_that_knows_i
     const UNKNOWN: u32 = 999_999;
     let database = toy::database().await;
     let owner = Owner::claim(&database).await;
-    let mut bed = Bed { _database: database, owner, next: 0 };
+    let mut bed = Bed { database, owner, next: 0 };
     let unknown = Record { payload: of_schema(UNKNOWN, b"1"), ..bed.at(Step::To(0)) };
     let other = Record { key: schemas::topics::key(Uuid::from_u128(8)).to_vec(), ..bed.at(Step::To(1)) };
     let batch = vec![unknown, other, bed.at(Step::To(2))];
@@ -294,4 +296,49 @@ async fn a_record_of_an_unknown_schema_parks_its_key_until_a_worker_that_knows_i
     let committed = bed.run(batch).await.unwrap();
     assert_eq!(committed.tally.unwrap(), [(KEY, 1), (KEY, 2)], "both, in their order");
     assert_eq!(bed.rows().await, rows([]));
+}
+
+#[tokio::test]
+async fn numbers_that_lie_turned_round_on_the_log_run_again_as_they_were_parked() {
+    let database = toy::database().await;
+    let owner = Owner::claim(&database).await;
+    let mut bed = Bed { database, owner, next: 0 };
+    let from = |n: u64, record: Record| {
+        let source = Some(Source { lane: LaneId(Uuid::from_u128(9)), n, floor: 0 });
+        Record { envelope: record.envelope.map(|envelope| Envelope { source, ..envelope }), ..record }
+    };
+    // the first copy of 1 never came; 2 was sent behind it, and 1 once more behind 2
+    let second = from(2, bed.at(Step::To(2)));
+    let first = from(1, bed.at(Step::Reject));
+    let committed = bed.run(vec![second.clone(), first.clone()]).await.unwrap();
+    assert_eq!(committed.seeks, [(0, 0)].into(), "2 is read again, after 1");
+    bed.run(vec![second, first]).await.unwrap();
+    assert_eq!(bed.rows().await, rows([(0, "behind", 1), (1, "asked", 1)]));
+
+    bed.mend();
+    let batch = vec![bed.redrive(1, &[1])];
+    bed.run(batch).await.unwrap();
+    assert_eq!((bed.stands().await, bed.rows().await), (2, rows([])));
+    assert_eq!(bed.actions().await, [("done".to_owned(), vec![1, 0], 0)]);
+}
+
+#[tokio::test]
+async fn what_was_parked_before_there_were_turns_runs_as_it_was_parked() {
+    let mut bed = Bed::parked().await;
+    let mut admin = bed.database.connect_admin().await;
+    sqlx::raw_sql(concat!(
+        "SET search_path TO orders;
+         ALTER TABLE parked DROP COLUMN turn;
+         UPDATE parked SET parked_at = parked_at - interval '1 s' WHERE \"offset\" = 3;",
+        include_str!("../../../../migrations/lanes/4_parked_in_turn.sql"),
+    ))
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    bed.take([Step::To(5)]).await;
+    let in_turn: Vec<i64> = sqlx::query_scalar("SELECT \"offset\" FROM parked ORDER BY turn")
+        .fetch_all(&mut bed.owner.connection)
+        .await
+        .unwrap();
+    assert_eq!(in_turn, [3, 1, 2, 4], "as of old; and what comes now is behind them");
 }

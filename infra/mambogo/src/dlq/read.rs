@@ -70,7 +70,7 @@ pub(super) fn services(wanted: Option<&str>) -> Outcome<Vec<(&'static str, Topic
     Ok(found)
 }
 
-/// The records that a filter selects, by service, partition and offset.
+/// The records that a filter selects, by service and partition, in the order in which they were parked.
 pub(super) async fn select(audit: &mut PgConnection, filter: &Filter) -> Outcome<Vec<Parked>> {
     let mut selected = Vec::new();
     for (service, topic) in services(filter.service.as_deref())? {
@@ -81,7 +81,7 @@ pub(super) async fn select(audit: &mut PgConnection, filter: &Filter) -> Outcome
              WHERE topic = $1 AND ($2::text IS NULL OR cause = $2) AND ($3::bytea IS NULL OR key = $3)
                AND ($4::float8 IS NULL OR parked_at > now() - make_interval(secs => $4))
                AND ($5::int IS NULL OR partition = $5) AND ($6::bigint IS NULL OR \"offset\" = $6)
-             ORDER BY partition, \"offset\" LIMIT $7"
+             ORDER BY partition, turn LIMIT $7"
         )))
         .bind(topic.name())
         .bind(filter.cause.as_deref())
