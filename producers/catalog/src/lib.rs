@@ -23,6 +23,7 @@ mod level2;
 
 mod databases;
 mod read;
+mod search;
 mod store;
 
 pub mod metrics;

@@ -3,6 +3,7 @@
 use crate::{
     databases::Lsn,
     product::Product,
+    search,
     wanted::{Sort, Wanted},
 };
 use chassis::postgres;
@@ -43,61 +44,47 @@ pub(crate) async fn page(
     rows.iter().map(product_of).collect()
 }
 
-/// How Postgres would read that page.
+/// How Postgres reads that page. What a recursion asks is only planned when it is run.
 #[cfg(test)]
 pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted, category: Option<i32>) -> sqlx::Result<String> {
-    let lines = page_query("EXPLAIN ", wanted, category).build().fetch_all(pool).await?;
+    let lines = page_query("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ", wanted, category)
+        .build()
+        .fetch_all(pool)
+        .await?;
     let lines = lines.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(lines.join("\n"))
 }
 
-/// Most matches of a search that are gathered and sorted. Where there are more, the walk to the next is a short one.
-const FEW: i64 = 5_000;
-
 fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuilder<Postgres> {
-    let order = match wanted.sort {
-        Sort::Id => "p.id",
-        Sort::Price => "p.price, p.id",
-        Sort::PriceDown => "p.price DESC, p.id DESC",
-    };
+    let order = order_of(wanted.sort);
     let mut query = QueryBuilder::new(before);
     match &wanted.words {
         None => {
             // cut to the page first, joined then
             query.push(format!("SELECT {COLUMNS} FROM (SELECT * FROM catalog.products p WHERE p.is_active"));
-            push_rest(&mut query, wanted, category, order);
-            query.push(") p");
+            push_filters(&mut query, wanted, category);
+            push_after(&mut query, wanted);
+            query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(wanted.limit).push(") p");
         }
-        Some(words) => push_search(&mut query, words, wanted, category, order),
+        Some(words) => {
+            search::push_found(&mut query, words, wanted, category);
+            query.push(format!(" SELECT {COLUMNS} FROM found JOIN catalog.products p USING (id)"));
+        }
     }
     query.push(format!(" {JOINED} ORDER BY {order}"));
     query
 }
 
-/// The few that match are gathered by the index of words; many are walked to. The planner alone would guess which, and
-/// where it guesses wrong (a word that nobody uses, a price that goes with the word) it walks past every product.
-fn push_search(
-    query: &mut QueryBuilder<Postgres>,
-    words: &str,
-    wanted: &Wanted,
-    category: Option<i32>,
-    order: &str,
-) {
-    const MATCH: &str = "p.is_active AND p.search @@ websearch_to_tsquery('english', ";
-    query.push("WITH found AS MATERIALIZED (SELECT p.id, p.price, p.category_id, p.stock_quantity ");
-    query.push(format!("FROM catalog.products p WHERE {MATCH}")).push_bind(words.to_owned());
-    query.push(") LIMIT ").push_bind(FEW + 1);
-    query.push("), few AS MATERIALIZED (SELECT count(*) <= ").push_bind(FEW).push(" AS are FROM found) ");
-    query.push(format!("SELECT {COLUMNS} FROM ((SELECT p.id FROM found p WHERE (SELECT are FROM few)"));
-    push_rest(query, wanted, category, order);
-    query.push(") UNION ALL (SELECT p.id FROM catalog.products p WHERE NOT (SELECT are FROM few) AND ");
-    query.push(MATCH).push_bind(words.to_owned()).push(")");
-    push_rest(query, wanted, category, order);
-    query.push(")) page JOIN catalog.products p ON p.id = page.id");
+pub(crate) const fn order_of(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Id => "p.id",
+        Sort::Price => "p.price, p.id",
+        Sort::PriceDown => "p.price DESC, p.id DESC",
+    }
 }
 
-/// All conditions but activity and words, the order, and the length of the page.
-fn push_rest(query: &mut QueryBuilder<Postgres>, wanted: &Wanted, category: Option<i32>, order: &str) {
+/// All conditions but activity, words and cursor.
+pub(crate) fn push_filters(query: &mut QueryBuilder<Postgres>, wanted: &Wanted, category: Option<i32>) {
     if let Some(category) = category {
         query.push(" AND p.category_id = ").push_bind(category);
     }
@@ -110,18 +97,20 @@ fn push_rest(query: &mut QueryBuilder<Postgres>, wanted: &Wanted, category: Opti
     if let Some(most) = wanted.max_price {
         query.push(" AND p.price <= ").push_bind(most);
     }
-    if let Some(Cursor { sort, id }) = wanted.after {
-        match wanted.sort {
-            Sort::Id => query.push(" AND p.id > ").push_bind(id),
-            Sort::Price => {
-                query.push(" AND (p.price, p.id) > (").push_bind(sort).push(", ").push_bind(id).push(")")
-            }
-            Sort::PriceDown => {
-                query.push(" AND (p.price, p.id) < (").push_bind(sort).push(", ").push_bind(id).push(")")
-            }
-        };
-    }
-    query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(wanted.limit);
+}
+
+/// What comes after the cursor.
+pub(crate) fn push_after(query: &mut QueryBuilder<Postgres>, wanted: &Wanted) {
+    let Some(Cursor { sort, id }) = wanted.after else { return };
+    match wanted.sort {
+        Sort::Id => query.push(" AND p.id > ").push_bind(id),
+        Sort::Price => {
+            query.push(" AND (p.price, p.id) > (").push_bind(sort).push(", ").push_bind(id).push(")")
+        }
+        Sort::PriceDown => {
+            query.push(" AND (p.price, p.id) < (").push_bind(sort).push(", ").push_bind(id).push(")")
+        }
+    };
 }
 
 /// Each product, sold or no longer, in the order of the question.
