@@ -14,13 +14,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use loadtest::{Follow, History, Pace, Plan, Report, Rule, Target, Verdict, Way, check, run};
+use loadtest::{Follow, History, Pace, Plan, Report, Rule, Second, Target, Verdict, Way, check, run};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,7 +36,7 @@ enum Fault {
     Busy,
     /// Half of the submits get no answer.
     Silent,
-    /// A submit takes 20 ms.
+    /// Submits are answered when the run's first second is over.
     Slow,
 }
 
@@ -44,6 +45,8 @@ struct Gateway {
     fault: Fault,
     orders: Arc<Mutex<HashMap<String, (Uuid, Value)>>>,
     calls: Arc<Mutex<u32>>,
+    /// That the first second is over.
+    later: watch::Receiver<bool>,
 }
 
 impl Gateway {
@@ -70,14 +73,14 @@ impl Gateway {
     }
 }
 
-async fn submit(State(gateway): State<Gateway>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+async fn submit(State(mut gateway): State<Gateway>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     assert_eq!(headers["authorization"], "Bearer secret");
     let (status, id) = gateway.submit(headers["idempotency-key"].to_str().unwrap(), body);
     if gateway.fault == Fault::Silent && *gateway.calls.lock().unwrap() % 2 == 0 {
         std::future::pending::<()>().await;
     }
     if gateway.fault == Fault::Slow {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        gateway.later.wait_for(|is_later| *is_later).await.unwrap();
     }
     match id {
         Some(id) => (status, Json(json!({"orderId": id, "status": "PENDING"}))).into_response(),
@@ -105,7 +108,8 @@ async fn read(State(gateway): State<Gateway>, Path(id): Path<Uuid>) -> Response 
 }
 
 async fn go(fault: Fault, plan: Plan) -> (Report, Verdict, usize) {
-    let gateway = Gateway { fault, orders: Arc::default(), calls: Arc::default() };
+    let (is_later, later) = watch::channel(false);
+    let gateway = Gateway { fault, orders: Arc::default(), calls: Arc::default(), later };
     let app = Router::new()
         .route("/api/orders", post(submit))
         .route("/api/orders/batch", post(batch))
@@ -122,7 +126,10 @@ async fn go(fault: Fault, plan: Plan) -> (Report, Verdict, usize) {
         events: None,
         products: (1..=50).map(Uuid::from_u128).collect(),
     };
-    let report = run(&plan, target, history.clone(), CancellationToken::new(), |_| {}).await.unwrap();
+    let on_second = |_: &Second| {
+        is_later.send_replace(true);
+    };
+    let report = run(&plan, target, history.clone(), CancellationToken::new(), on_second).await.unwrap();
     server.abort();
     let verdict = check(history.records(), true);
     let orders = gateway.orders.lock().unwrap().len();
@@ -219,8 +226,8 @@ async fn no_answer_claims_nothing_and_a_repeat_finds_the_order() {
     assert!(verdict.is_clean(), "{:?}", verdict.violations);
 }
 
-/// Fifty orders due within 50 ms over one connection that takes 20 ms each: the last ones wait most of a second, and a
-/// generator that counts from the real send would say 20 ms.
+/// Fifty orders due within 50 ms over one connection, on which nothing is answered for a second: all of them wait most of
+/// it, and a generator that counts from the real send would say so of the first alone.
 #[tokio::test]
 async fn latency_counts_from_the_intended_send() {
     let plan = Plan {
