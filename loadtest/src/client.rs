@@ -1,6 +1,9 @@
 //! A client of the gateway: the calls that load consists of, and what of their answers is looked at.
 
-use crate::connection::{Answer, NoAnswer, Pool};
+use crate::{
+    connection::{Answer, NoAnswer, Pool},
+    stream::Events,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Builder};
 use http_body_util::Full;
@@ -8,6 +11,7 @@ use schemas::messages::OrderStatus;
 use serde::Deserialize;
 use std::{
     net::SocketAddr,
+    ops::ControlFlow,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -45,6 +49,17 @@ pub struct ReadAnswer {
     pub version: Option<i32>,
     /// When to come again, where that was said.
     pub retry_after: Option<Duration>,
+}
+
+impl ReadAnswer {
+    fn of(status: u16, view: Option<View<'_>>) -> Self {
+        Self {
+            status,
+            order_status: view.as_ref().and_then(|view| OrderStatus::from_name(view.status)),
+            version: view.and_then(|view| view.version),
+            retry_after: None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -146,6 +161,38 @@ impl Client {
         Self::view(&answer)
     }
 
+    /// Reads an order's states as server-sent events, each told to `hear`, to its end, the stream's, or for `patience`. What
+    /// was answered, with the last state.
+    pub async fn watch(
+        &self,
+        order: Uuid,
+        patience: Duration,
+        mut hear: impl FnMut(&ReadAnswer),
+    ) -> ReadAnswer {
+        let request = self.request(Method::GET, &format!("/api/orders/{order}/events"));
+        let request = request.header(header::ACCEPT, "text/event-stream").body(Full::default());
+        let (mut events, mut last) = (Events::default(), None);
+        let listened = async {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let heard = self.pool.listen(request.map_err(|_| NoAnswer)?, patience, |arrived| {
+                events.take(arrived, |data| {
+                    let state = ReadAnswer::of(StatusCode::OK.as_u16(), serde_json::from_slice(data).ok());
+                    hear(&state);
+                    last = Some(state);
+                });
+                match last.and_then(|state| state.order_status) {
+                    Some(end) if end.is_terminal() => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            });
+            heard.await
+        };
+        let answer = listened.await;
+        let refused =
+            ReadAnswer { retry_after: retry_after(&answer), ..ReadAnswer::of(status(&answer), None) };
+        last.unwrap_or(refused)
+    }
+
     /// Asks for an order's cancellation.
     pub async fn cancel(&self, order: Uuid) -> ReadAnswer {
         let request = self.request(Method::POST, &format!("/api/orders/{order}/cancel"));
@@ -183,12 +230,7 @@ impl Client {
     fn view(answer: &std::result::Result<Answer, NoAnswer>) -> ReadAnswer {
         let view = answer.as_ref().ok().filter(|answer| answer.status.is_success());
         let view: Option<View<'_>> = view.and_then(|answer| serde_json::from_slice(&answer.body).ok());
-        ReadAnswer {
-            status: status(answer),
-            order_status: view.as_ref().and_then(|view| OrderStatus::from_name(view.status)),
-            version: view.and_then(|view| view.version),
-            retry_after: retry_after(answer),
-        }
+        ReadAnswer { retry_after: retry_after(answer), ..ReadAnswer::of(status(answer), view) }
     }
 
     fn request(&self, method: Method, path: &str) -> Builder {

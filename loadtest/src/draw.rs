@@ -1,7 +1,7 @@
 //! Draws orders: what the order of a number asks for, and what its client does, from the plan's seed and that number
 //! alone.
 
-use crate::plan::{Plan, Spread};
+use crate::plan::{Follow, Plan, Spread};
 use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::fmt::Write;
@@ -16,6 +16,8 @@ pub struct Shop {
     hot: bool,
     /// Payment methods and running sums of their weights.
     payments: Vec<(String, f64)>,
+    /// What clients do afterwards, and running sums of the weights.
+    follow: Vec<(Follow, f64)>,
 }
 
 /// One order and what its client does.
@@ -31,22 +33,22 @@ pub struct Drawn {
     pub repeated: bool,
     /// Whether it is cancelled.
     pub cancelled: bool,
+    /// What its client does then.
+    pub follow: Follow,
 }
 
 impl Shop {
-    /// The products of a run. `None` without products, lines or payment methods.
+    /// The products of a run. `None` without products, lines, payment methods or ways to follow an order.
     #[must_use]
     pub fn new(plan: &Plan, products: Vec<Uuid>) -> Option<Self> {
-        if products.is_empty() || plan.lines == 0 || plan.payments.is_empty() {
+        if products.is_empty() || plan.lines == 0 || plan.payments.is_empty() || plan.follow.is_empty() {
             return None;
         }
         let exponent = if let Spread::Zipf(exponent) = plan.products { exponent } else { 0.0 };
         let ranks = (1..=u32::try_from(products.len()).ok()?).map(f64::from);
         let sums = running_sums(ranks.map(|rank| rank.powf(-exponent)));
-        let weights = running_sums(plan.payments.iter().map(|(_, weight)| *weight));
-        let methods = plan.payments.iter().map(|(method, _)| method.clone());
-        let payments = methods.zip(weights).collect();
-        Some(Self { products, sums, hot: plan.products == Spread::Hot, payments })
+        let (payments, follow) = (summed(&plan.payments), summed(&plan.follow));
+        Some(Self { products, sums, hot: plan.products == Spread::Hot, payments, follow })
     }
 
     /// The order of that number.
@@ -61,7 +63,9 @@ impl Shop {
         let other = chance(&mut random, plan.other_bodies).then(|| body(&lines, method, number, 1));
         let repeated = chance(&mut random, plan.repeats);
         let cancelled = chance(&mut random, plan.cancels);
-        Drawn { number, body: body(&lines, method, number, 0), other, repeated, cancelled }
+        let follow =
+            pick(&self.follow, random.random(), |(_, sum)| *sum).map_or(Follow::Nothing, |(way, _)| *way);
+        Drawn { number, body: body(&lines, method, number, 0), other, repeated, cancelled, follow }
     }
 
     fn lines(&self, plan: &Plan, random: &mut StdRng) -> Vec<(Uuid, i32)> {
@@ -95,6 +99,12 @@ fn running_sums(weights: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
             Some(*sum)
         })
         .collect()
+}
+
+/// Each with the running sum of the weights in the place of its own.
+fn summed<T: Clone>(weighted: &[(T, f64)]) -> Vec<(T, f64)> {
+    let sums = running_sums(weighted.iter().map(|(_, weight)| *weight));
+    weighted.iter().map(|(one, _)| one.clone()).zip(sums).collect()
 }
 
 fn pick<T>(from: &[T], at: f64, sum: impl Fn(&T) -> f64) -> Option<&T> {
@@ -180,5 +190,14 @@ mod tests {
         let declined = |d: &Drawn| d.body.ends_with(b"\"SANDBOX_DECLINE\"}");
         assert!((850..1_150).contains(&share(&declined)));
         assert!(drawn.iter().all(|d| d.other.as_ref() != Some(&d.body)));
+    }
+
+    #[test]
+    fn ways_to_follow_are_mixed_by_weight() {
+        let follow = vec![(Follow::Wait, 3.0), (Follow::Events, 1.0)];
+        let plan = Plan { follow, ..Plan::default() };
+        let shop = Shop::new(&plan, products(5)).unwrap();
+        let events = (0..4_000).filter(|number| shop.order(&plan, *number).follow == Follow::Events).count();
+        assert!((800..1_200).contains(&events), "{events}");
     }
 }

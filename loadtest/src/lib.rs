@@ -18,6 +18,7 @@ mod measure;
 mod plan;
 mod report;
 mod run;
+mod stream;
 mod table;
 mod tally;
 

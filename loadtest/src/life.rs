@@ -84,10 +84,7 @@ impl Lives {
         let mut tasks = JoinSet::new();
         for order in drawn {
             let Some(id) = accepted.get(&order.number).copied() else { continue };
-            if self.plan.follow == Follow::Nothing
-                && !order.repeated
-                && !order.cancelled
-                && order.other.is_none()
+            if order.follow == Follow::Nothing && !order.repeated && !order.cancelled && order.other.is_none()
             {
                 continue;
             }
@@ -260,11 +257,33 @@ impl Lives {
             let answer = self.client.cancel(id).await;
             self.seen(order.number, id, What::Cancel, sent, &answer);
         }
-        match self.plan.follow {
+        match order.follow {
             Follow::Nothing => {}
             Follow::ReadOnce => drop(self.read(order.number, id, None).await),
             Follow::Poll(pause) => self.watch(order.number, id, intended, None, pause).await,
             Follow::Wait => self.watch(order.number, id, intended, Some(LONG_POLL), Duration::ZERO).await,
+            Follow::Events => self.listen(order.number, id, intended).await,
+        }
+    }
+
+    /// Reads events to the end, or until patience ends; comes again when a stream ends before.
+    async fn listen(&self, number: u32, id: Uuid, intended: Instant) {
+        let give_up = intended + self.plan.insist.max(self.plan.settle).max(self.plan.patience);
+        while Instant::now() < give_up {
+            let (sent, patience) = (Instant::now(), give_up.saturating_duration_since(Instant::now()));
+            let mut heard = false;
+            let last = self.client.watch(id, patience, |state| {
+                heard = true;
+                self.seen(number, id, What::Read, sent, state);
+            });
+            let last = last.await;
+            if let Some(end) = last.order_status.filter(|status| status.is_terminal()) {
+                return self.ended(number, end, Some(intended.elapsed()));
+            }
+            if !heard {
+                self.seen(number, id, What::Read, sent, &last);
+            }
+            tokio::time::sleep(last.retry_after.unwrap_or(PAUSE)).await;
         }
     }
 

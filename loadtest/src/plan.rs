@@ -30,8 +30,8 @@ pub struct Plan {
     pub other_bodies: f64,
     /// Share of orders that are cancelled once they were acknowledged.
     pub cancels: f64,
-    /// What a client does after the acknowledgement.
-    pub follow: Follow,
+    /// What clients do after the acknowledgement, with weights: half of them `[(Wait, 1.0), (Events, 1.0)]`.
+    pub follow: Vec<(Follow, f64)>,
     /// Whether the generator sees ends on the log besides, without asking anybody.
     pub on_log: bool,
     /// How long a client repeats a submit that was not decided (409, 429, 503, no answer). Zero: it gives up at once.
@@ -88,6 +88,16 @@ pub enum Follow {
     Poll(Duration),
     /// Reads with `Prefer: wait`, to the end.
     Wait,
+    /// Reads server-sent events, to the end.
+    Events,
+}
+
+impl Follow {
+    /// Every client does this.
+    #[must_use]
+    pub fn always(self) -> Vec<(Self, f64)> {
+        vec![(self, 1.0)]
+    }
 }
 
 impl Default for Plan {
@@ -105,7 +115,7 @@ impl Default for Plan {
             repeats: 0.0,
             other_bodies: 0.0,
             cancels: 0.0,
-            follow: Follow::Wait,
+            follow: Follow::Wait.always(),
             on_log: false,
             insist: Duration::ZERO,
             settle: Duration::from_secs(30),

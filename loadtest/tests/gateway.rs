@@ -107,6 +107,19 @@ async fn read(State(gateway): State<Gateway>, Path(id): Path<Uuid>) -> Response 
     Json(json!({"orderId": id, "status": "CONFIRMED", "version": 3})).into_response()
 }
 
+/// As slow networks cut it, in the middle of an event.
+async fn events(State(gateway): State<Gateway>, Path(id): Path<Uuid>) -> Response {
+    let orders = gateway.orders.lock().unwrap();
+    if !orders.values().any(|(known, _)| *known == id) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let state = json!({"orderId": id, "status": "CONFIRMED", "version": 3});
+    let text = format!("retry: 1000\n:\n\nid: 3\ndata: {state}\n\n");
+    let (first, second) = text.split_at(60);
+    let parts = [first.to_owned(), second.to_owned()].map(Ok::<_, std::convert::Infallible>);
+    axum::body::Body::from_stream(futures_util::stream::iter(parts)).into_response()
+}
+
 async fn go(fault: Fault, plan: Plan) -> (Report, Verdict, usize) {
     let (is_later, later) = watch::channel(false);
     let gateway = Gateway { fault, orders: Arc::default(), calls: Arc::default(), later };
@@ -114,6 +127,7 @@ async fn go(fault: Fault, plan: Plan) -> (Report, Verdict, usize) {
         .route("/api/orders", post(submit))
         .route("/api/orders/batch", post(batch))
         .route("/api/orders/{id}", get(read))
+        .route("/api/orders/{id}/events", get(events))
         .route("/api/orders/{id}/cancel", post(read))
         .with_state(gateway.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -158,10 +172,15 @@ fn broken(verdict: &Verdict) -> Vec<Rule> {
 async fn a_good_gateway_is_found_good_by_every_way_and_pace() {
     for way in [Way::Single, Way::Bulk(50), Way::Bulk(7)] {
         for pace in [Pace::Rate(5_000.0), Pace::Clients(8)] {
-            for follow in
-                [Follow::Nothing, Follow::ReadOnce, Follow::Poll(Duration::from_millis(5)), Follow::Wait]
-            {
-                let (report, verdict, orders) = go(Fault::None, Plan { way, pace, follow, ..plan() }).await;
+            for follow in [
+                Follow::Nothing,
+                Follow::ReadOnce,
+                Follow::Poll(Duration::from_millis(5)),
+                Follow::Wait,
+                Follow::Events,
+            ] {
+                let plan = Plan { way, pace, follow: follow.always(), ..plan() };
+                let (report, verdict, orders) = go(Fault::None, plan).await;
                 assert!(verdict.is_clean(), "{way:?} {pace:?} {follow:?}: {:?}", verdict.violations);
                 println!(
                     "{way:?} {pace:?} {follow:?} {} {} {:?} {:?}",
@@ -170,7 +189,7 @@ async fn a_good_gateway_is_found_good_by_every_way_and_pace() {
                 assert_eq!((orders, report.begun, report.accepted, report.ended()), (300, 300, 300, 300));
                 assert_eq!((verdict.accepted, verdict.settled), (300, 300));
                 assert!(report.answers[&202] > 300 && report.answers[&422] > 0, "{:?}", report.answers);
-                let waited = matches!(follow, Follow::Poll(_) | Follow::Wait);
+                let waited = matches!(follow, Follow::Poll(_) | Follow::Wait | Follow::Events);
                 assert_eq!(report.complete.count, if waited { 300 } else { 0 });
             }
         }
@@ -234,7 +253,7 @@ async fn latency_counts_from_the_intended_send() {
         pace: Pace::Rate(1_000.0),
         orders: Some(50),
         connections: 1,
-        follow: Follow::Nothing,
+        follow: Follow::Nothing.always(),
         repeats: 0.0,
         other_bodies: 0.0,
         cancels: 0.0,

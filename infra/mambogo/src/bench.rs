@@ -230,7 +230,7 @@ fn warm_up(length: Duration) -> Plan {
         pace: Pace::Rate(1_000.0),
         length,
         way: Way::Bulk(20),
-        follow: Follow::Nothing,
+        follow: Follow::Nothing.always(),
         on_log: true,
         insist: Duration::from_secs(30),
         settle: Duration::from_secs(60),

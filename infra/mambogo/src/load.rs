@@ -62,9 +62,10 @@ pub(crate) struct LoadArgs {
     /// Share of orders that are cancelled
     #[arg(long, default_value_t = 0.0)]
     cancels: f64,
-    /// What follows an acknowledgement: nothing, read, poll:PAUSE, or wait (long poll)
+    /// What follows an acknowledgement: nothing, read, poll:PAUSE, wait (long poll) or events (server-sent); with a weight,
+    /// e.g. `poll:250ms=0.5`; repeat for a mix
     #[arg(long, value_parser = follow, default_value = "wait")]
-    follow: Follow,
+    follow: Vec<(Follow, f64)>,
     /// See ends on the log (`KAFKA_BROKERS`), without asking anybody
     #[arg(long)]
     on_log: bool,
@@ -168,7 +169,7 @@ impl LoadArgs {
             repeats: self.repeats,
             other_bodies: self.other_bodies,
             cancels: self.cancels,
-            follow: self.follow,
+            follow: self.follow.clone(),
             on_log: self.on_log,
             insist: self.insist,
             settle: self.settle,
@@ -188,21 +189,26 @@ fn spread(text: &str) -> Result<Spread, String> {
     }
 }
 
-fn follow(text: &str) -> Result<Follow, String> {
-    match (text, text.strip_prefix("poll:").map(duration)) {
-        ("nothing", _) => Ok(Follow::Nothing),
-        ("read", _) => Ok(Follow::ReadOnce),
-        ("wait", _) => Ok(Follow::Wait),
-        (_, Some(pause)) => pause.map(Follow::Poll),
-        _ => Err("must be nothing, read, poll:PAUSE or wait".to_owned()),
-    }
+fn follow(text: &str) -> Result<(Follow, f64), String> {
+    let (text, weight) = if text.contains('=') { weighted(text)? } else { (text.to_owned(), 1.0) };
+    let follow = match (text.as_str(), text.strip_prefix("poll:").map(duration)) {
+        ("nothing", _) => Follow::Nothing,
+        ("read", _) => Follow::ReadOnce,
+        ("wait", _) => Follow::Wait,
+        ("events", _) => Follow::Events,
+        (_, Some(pause)) => Follow::Poll(pause?),
+        _ => {
+            return Err("must be nothing, read, poll:PAUSE, wait or events, and may have a =WEIGHT".to_owned());
+        }
+    };
+    Ok((follow, weight))
 }
 
 fn weighted(text: &str) -> Result<(String, f64), String> {
     let read =
         text.split_once('=').and_then(|(method, weight)| Some((method.to_owned(), weight.parse().ok()?)));
     let weight = read.filter(|(_, weight): &(String, f64)| *weight > 0.0 && weight.is_finite());
-    weight.ok_or_else(|| format!("{text:?} is not METHOD=WEIGHT"))
+    weight.ok_or_else(|| format!("{text:?} is not NAME=WEIGHT"))
 }
 
 pub(crate) fn part(text: &str) -> Result<Part, String> {
@@ -220,8 +226,9 @@ mod tests {
         assert_eq!(spread("zipf:1.2"), Ok(Spread::Zipf(1.2)));
         assert_eq!(spread("hot"), Ok(Spread::Hot));
         assert!(spread("zipf:x").is_err() && spread("").is_err());
-        assert_eq!(follow("poll:250ms"), Ok(Follow::Poll(Duration::from_millis(250))));
-        assert!(follow("poll:x").is_err() && follow("watch").is_err());
+        assert_eq!(follow("poll:250ms"), Ok((Follow::Poll(Duration::from_millis(250)), 1.0)));
+        assert_eq!(follow("events=0.25"), Ok((Follow::Events, 0.25)));
+        assert!(follow("poll:x").is_err() && follow("watch").is_err() && follow("wait=0").is_err());
         assert_eq!(weighted("PAYPAL=0.5"), Ok(("PAYPAL".to_owned(), 0.5)));
         assert!(weighted("PAYPAL").is_err() && weighted("PAYPAL=-1").is_err());
         assert_eq!(part("kafka=7").map(|part| (part.name.clone(), part.pid())), Ok(("kafka".to_owned(), 7)));

@@ -93,7 +93,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             topology: Topology::Together,
             plan: Plan {
                 way: Way::Single,
-                follow: Follow::ReadOnce,
+                follow: Follow::ReadOnce.always(),
                 pace: rate(5_000.0),
                 length: seconds(15, 120),
                 ..bulk()
@@ -113,7 +113,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             topology: Topology::Together,
             plan: Plan {
                 way: Way::Single,
-                follow: Follow::Wait,
+                follow: Follow::Wait.always(),
                 on_log: false,
                 pace: Pace::Clients(64),
                 length: seconds(10, 60),
@@ -133,7 +133,7 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
             topology: Topology::Together,
             plan: Plan {
                 way: Way::Single,
-                follow: Follow::Wait,
+                follow: Follow::Wait.always(),
                 on_log: false,
                 pace: Pace::Clients(1),
                 length: seconds(60, 300),
@@ -199,7 +199,7 @@ fn bulk() -> Plan {
     Plan {
         name: name(),
         way: Way::Bulk(50),
-        follow: Follow::Nothing,
+        follow: Follow::Nothing.always(),
         on_log: true,
         insist: Duration::from_secs(30),
         settle: Duration::from_secs(60),
