@@ -9,7 +9,7 @@
 //! end: other gateways gave it up meanwhile and went on without it, so what it remembers is not all there is.
 
 use crate::metrics;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
@@ -94,6 +94,8 @@ impl Silence {
 
 struct Shared {
     life: ArcSwapOption<Life>,
+    /// Since when there is none.
+    away_since: ArcSwap<Instant>,
     lost: watch::Sender<u64>,
     connected: watch::Sender<u64>,
 }
@@ -114,6 +116,7 @@ impl RedisLink {
         let link = Self {
             shared: Arc::new(Shared {
                 life: ArcSwapOption::empty(),
+                away_since: ArcSwap::from_pointee(Instant::now()),
                 lost: watch::Sender::new(0),
                 connected: watch::Sender::new(0),
             }),
@@ -129,6 +132,22 @@ impl RedisLink {
     /// [`RedisAway`], at once.
     pub fn life(&self) -> Result<Arc<Life>, RedisAway> {
         self.shared.life.load_full().ok_or(RedisAway)
+    }
+
+    /// The current life, or the next one if it begins before Redis has been away for `grace`. `failed` is the generation
+    /// of a life that did not do: it is over, even where that is not known everywhere yet. 0: none did.
+    pub async fn life_within(&self, grace: Duration, failed: u64) -> Option<Arc<Life>> {
+        let mut connects = self.connects();
+        let began = Instant::now();
+        loop {
+            match self.life() {
+                Ok(life) if life.generation > failed => return Some(life),
+                current => {
+                    let since = if current.is_ok() { began } else { **self.shared.away_since.load() };
+                    tokio::time::timeout_at(since + grace, connects.changed()).await.ok()?.ok()?;
+                }
+            }
+        }
     }
 
     /// Tells each connect by its generation.
@@ -268,6 +287,7 @@ impl Keeper {
             self.shared.connected.send_replace(generation);
             metrics::gauge(metrics::REDIS_UP, 1.0);
             self.until_lost(&life).await;
+            self.shared.away_since.store(Arc::new(Instant::now()));
             self.shared.life.store(None);
             ::metrics::counter!(metrics::REDIS_LOST).increment(1);
         }

@@ -26,6 +26,8 @@ const SINCE: &str = "since";
 const CLAIM_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a view is kept that a read found in Postgres.
 const VIEW_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a Redis may be away until it is taken for one that stays away.
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(1);
 /// Two tries of the link, and a turn in the queue.
 const BOUNDS: Bounds =
     Bounds { batch: AT_ONCE, queue: 10_000, concurrent: 2, patience: Duration::from_secs(4) };
@@ -166,14 +168,14 @@ impl Claims {
     }
 
     /// Writes what Postgres says, by version. A reader waits for it before it tells what it found: another gateway, whose
-    /// proof stands, reads Redis alone, and must not tell less. Without Redis nothing is written.
+    /// proof stands, reads Redis alone, and must not tell less. So a connection that was lost just now is waited for, as
+    /// it is lost for one gateway alone more often than for all. Of a Redis that stays away nobody reads.
     pub(crate) fn write(&self, orders: Vec<OrderState>) -> impl Future<Output = ()> + Send + 'static {
         let redis = self.redis.clone();
         async move {
             // an order that does not encode would be no row of ours
             let packed = |order: OrderState| Some((order.order_id, packed::written_of(order).ok()?));
             let packed: Vec<_> = orders.into_iter().filter_map(packed).collect();
-            let Ok(life) = redis.link.life() else { return };
             let mut runs = ScriptRuns::new(&redis.scripts.write, packed.len().div_ceil(AT_ONCE));
             for some in packed.chunks(AT_ONCE) {
                 let run = runs.add(&keys(some.iter().map(|(order, _)| *order))).arg(millis(VIEW_TTL));
@@ -181,7 +183,15 @@ impl Claims {
                     run.arg(packed);
                 }
             }
-            let _: Result<Vec<Vec<u8>>, RedisAway> = redis.link.run_all(&life, &runs).await;
+            // once more over the next connection, and no third time: it may be that Redis takes no write at all
+            let mut failed = 0;
+            for _ in 0..2 {
+                let Some(life) = redis.link.life_within(RECONNECTS_WITHIN, failed).await else { return };
+                match redis.link.run_all::<Vec<u8>>(&life, &runs).await {
+                    Ok(_) => return,
+                    Err(RedisAway) => failed = life.generation,
+                }
+            }
         }
     }
 }
@@ -468,6 +478,15 @@ mod tests {
         let again = claim(&claims, &first, None).await;
         assert_eq!(again.mark, mine.mark, "it is the same memory");
         assert!(!answer(&claims, &mine, &first).await);
+    }
+
+    #[tokio::test]
+    async fn what_postgres_says_is_written_over_the_next_connection_when_this_one_is_lost() {
+        let (server, claims, _stop) = start().await;
+        let order = OrderState { version: 3, status: OrderStatus::Confirmed, ..order(1) };
+        server.command("CLIENT KILL SKIPME yes").await;
+        claims.write(vec![order.clone()]).await;
+        assert_eq!(claims.look(order.order_id).await.unwrap().view, Some(order));
     }
 
     #[tokio::test]
