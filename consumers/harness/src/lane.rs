@@ -33,6 +33,20 @@ pub enum Heard {
     },
 }
 
+impl Heard {
+    /// What is known of a source once it has ended at that number: nothing beyond it is waited for.
+    #[must_use]
+    pub fn until(self, end: u64) -> Option<Self> {
+        match self {
+            Self::Sequence { last, hole } => {
+                let hole = hole.map(|hole| Hole { highest: hole.highest.min(end), ..hole });
+                Some(Self::Sequence { last, hole: hole.filter(|hole| hole.highest > last) })
+            }
+            Self::Unproved { lowest, .. } => (lowest <= end).then_some(self),
+        }
+    }
+}
+
 /// A missing number: the relay goes back and sends again, so what fills it lies further on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,7 +64,8 @@ pub enum Intake {
     Take,
     /// It lies below the position: applied before. Drop it.
     Below,
-    /// A re-send of a number already taken. The position moves past it.
+    /// A re-send of a number already taken, or one beyond the end of a source that was renewed. The position moves past
+    /// it.
     Repeat,
     /// A number before it is missing. The position moves past it; it will be sent again.
     Hole,
@@ -78,6 +93,9 @@ pub struct Lane {
     pub due_mark: Timestamp,
     /// What is known of each source.
     pub heard: BTreeMap<LaneId, Heard>,
+    /// Sources that were renewed: the last number that counts, of each as it was. What it had said beyond that is of a
+    /// history that its database has lost.
+    pub ended: Arc<BTreeMap<LaneId, u64>>,
     /// The last number given, per destination.
     pub sent: BTreeMap<Destination, u64>,
     /// Keys with parked records: later ones are parked behind them.
@@ -115,6 +133,9 @@ impl Lane {
 
     fn hear(&mut self, offset: i64, source: Source) -> Intake {
         let Source { lane, n, floor } = source;
+        if self.ended.get(&lane).is_some_and(|end| n > *end) {
+            return Intake::Repeat;
+        }
         // every number below n was acknowledged in order before this record was sent
         let nothing_below_is_missing = floor + 1 >= n;
         let (heard, intake) = match self.heard.get(&lane).copied() {
@@ -205,6 +226,7 @@ mod tests {
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),
+            ended: Arc::default(),
             sent: BTreeMap::new(),
             parked: Arc::default(),
             gap_checked: None,
@@ -280,6 +302,28 @@ mod tests {
         assert_eq!(lane.intake(0, from(2, 0)), Intake::Take);
         assert_eq!(lane.intake(1, from(1, 0)), Intake::Repeat);
         assert_eq!(lane.intake(2, from(3, 2)), Intake::Take);
+    }
+
+    #[test]
+    fn of_a_source_that_was_renewed_nothing_counts_beyond_its_end() {
+        let ended = Arc::new([(LaneId(Uuid::from_u128(9)), 2)].into());
+        let mut lane = Lane { ended, ..lane() };
+        assert_eq!(lane.intake(0, from(1, 0)), Intake::Take);
+        assert_eq!(lane.intake(1, from(3, 1)), Intake::Repeat, "its database does not know of it");
+        assert!(!lane.has_hole(), "nothing is waited for");
+        assert_eq!(lane.intake(2, from(2, 1)), Intake::Take);
+        assert_eq!(lane.intake(3, from(3, 2)), Intake::Repeat);
+        assert_eq!(lane.next_offset, 4);
+    }
+
+    #[test]
+    fn beyond_the_end_of_a_source_nothing_is_waited_for() {
+        let hole = |highest| Some(Hole { first_refused: 7, highest });
+        let heard = Heard::Sequence { last: 3, hole: hole(9) };
+        assert_eq!(heard.until(5), Some(Heard::Sequence { last: 3, hole: hole(5) }));
+        assert_eq!(heard.until(3), Some(Heard::Sequence { last: 3, hole: None }));
+        let heard = Heard::Unproved { lowest: 4, offset: 7 };
+        assert_eq!((heard.until(4), heard.until(3)), (Some(heard), None));
     }
 
     proptest! {

@@ -166,6 +166,7 @@ mod tests {
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),
+            ended: Arc::default(),
             sent: BTreeMap::new(),
             parked: std::sync::Arc::default(),
             gap_checked: None,

@@ -122,7 +122,7 @@ impl LaneSet {
              )
              UPDATE lane SET epoch = epoch + 1 FROM mine
              WHERE consumer_group = $1 AND topic = $2 AND lane.partition = mine.partition
-             RETURNING lane.partition, id, epoch, next_offset, outbox_seq, due_mark, heard, sent,
+             RETURNING lane.partition, id, epoch, next_offset, outbox_seq, due_mark, heard, ended, sent,
                  (SELECT coalesce(array_agg(DISTINCT parked.key), '{}') FROM parked
                   WHERE parked.topic = $2 AND parked.partition = lane.partition) AS parked",
         )
@@ -142,7 +142,7 @@ impl LaneSet {
         partitions: &[i32],
     ) -> sqlx::Result<Vec<Lane>> {
         let rows = sqlx::query(
-            "SELECT partition, id, epoch, next_offset, outbox_seq, due_mark, heard, sent,
+            "SELECT partition, id, epoch, next_offset, outbox_seq, due_mark, heard, ended, sent,
                  (SELECT coalesce(array_agg(DISTINCT parked.key), '{}') FROM parked
                   WHERE parked.topic = $2 AND parked.partition = lane.partition) AS parked
              FROM lane WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)",
@@ -278,6 +278,7 @@ pub(crate) async fn notify(connection: &mut PgConnection) -> sqlx::Result<()> {
 
 fn read_lane(row: &PgRow) -> sqlx::Result<Lane> {
     let Json(heard): Json<BTreeMap<LaneId, Heard>> = row.try_get("heard")?;
+    let Json(ended): Json<BTreeMap<LaneId, u64>> = row.try_get("ended")?;
     let Json(sent): Json<BTreeMap<String, u64>> = row.try_get("sent")?;
     let parked: Vec<Vec<u8>> = row.try_get("parked")?;
     Ok(Lane {
@@ -288,6 +289,7 @@ fn read_lane(row: &PgRow) -> sqlx::Result<Lane> {
         outbox_seq: row.try_get("outbox_seq")?,
         due_mark: Timestamp(row.try_get::<DateTime<Utc>, _>("due_mark")?.timestamp_millis()),
         heard,
+        ended: Arc::new(ended),
         sent: sent_from_json(&sent)?,
         parked: Arc::new(parked.into_iter().collect::<HashSet<_>>()),
         gap_checked: None,

@@ -1,8 +1,8 @@
 //! What can be typed.
 
 use crate::{
-    audit::AuditArgs, bench::BenchArgs, dlq::DlqCommand, history::HistoryCommand, load::LoadArgs,
-    orders::OrdersCommand, roles::WorkerName,
+    audit::AuditArgs, bench::BenchArgs, dlq::DlqCommand, history::HistoryCommand, lanes::LanesCommand,
+    load::LoadArgs, orders::OrdersCommand, roles::WorkerName,
 };
 use clap::{Parser, Subcommand};
 use std::time::Duration;
@@ -91,6 +91,11 @@ pub(crate) enum Command {
     Dlq {
         #[command(subcommand)]
         command: DlqCommand,
+    },
+    /// See to lanes whose database has lost commits (`infra/runbooks/failover.md`)
+    Lanes {
+        #[command(subcommand)]
+        command: LanesCommand,
     },
     /// Run histories of all services in memory, with faults; prints the shortest script of one that breaks an invariant
     Sim {

@@ -7,6 +7,7 @@ mod config;
 mod dlq;
 mod history;
 mod lag;
+mod lanes;
 mod load;
 mod orders;
 mod provider;
@@ -54,6 +55,7 @@ async fn run(command: cli::Command) -> Result<(), Box<dyn std::error::Error + Se
         Command::Orders { command } => orders::run(&environment, command).await?,
         Command::History { command } => history::run(&environment, command).await?,
         Command::Dlq { command } => dlq::run(&environment, command).await?,
+        Command::Lanes { command } => lanes::run(&environment, command).await?,
         Command::Lag { json } => tools::lag(&environment, json).await?,
         Command::Sim { exhaustive: true, states, .. } => sim::explore(states)?,
         Command::Sim { seed, histories, orders, faults, plant, .. } => {

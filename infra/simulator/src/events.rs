@@ -27,6 +27,7 @@ impl EventReader {
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),
+            ended: Arc::default(),
             sent: BTreeMap::new(),
             parked: Arc::default(),
             gap_checked: None,

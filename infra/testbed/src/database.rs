@@ -30,6 +30,17 @@ impl Database {
         Self { admin_url, name }
     }
 
+    /// Another database that holds what this one holds now. Sessions on this one are ended for it.
+    pub async fn copy(&self) -> Self {
+        let mut admin = PgConnection::connect(&self.admin_url).await.unwrap();
+        let name = format!("t_{}", chassis::ids::random().simple());
+        let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
+        sqlx::query(end).bind(&self.name).execute(&mut admin).await.unwrap();
+        let copy = format!("CREATE DATABASE {name} TEMPLATE {}", self.name);
+        admin.execute(AssertSqlSafe(copy)).await.unwrap();
+        Self { admin_url: self.admin_url.clone(), name }
+    }
+
     /// The URL for a role: `orders` connects as `mambogo_orders`; also `inventory`, `payments`, `sandbox`,
     /// `catalog`, `edge`, `relay`, `audit`.
     pub fn url(&self, role: &str) -> String {

@@ -12,6 +12,7 @@
 mod away;
 mod buyers;
 mod doors;
+mod failover;
 mod fuzz;
 mod history;
 mod idempotency;

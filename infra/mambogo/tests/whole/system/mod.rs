@@ -6,7 +6,7 @@ mod client;
 mod process;
 pub mod webhook;
 
-pub use audit::assert_conserved;
+pub use audit::{assert_agree, assert_conserved};
 pub use client::{Client, order_of};
 pub use process::{Process, free_address};
 
@@ -45,6 +45,16 @@ impl System {
         let system = Self { database, _topics: topics, redis, settings: all };
         system.tool(&["seed", "--products", &PRODUCTS.to_string()]).await;
         system
+    }
+
+    /// Goes on with `database`, an earlier state of this one, and returns the one that is left. The provider is somebody
+    /// else: its ledger is not taken back, and stays where it was.
+    pub fn taken_back_to(&mut self, database: Database) -> Database {
+        for role in ["orders", "inventory", "payments", "catalog", "edge", "relay", "audit"] {
+            self.settings.insert(format!("{}_DATABASE_URL", role.to_uppercase()), database.url(role));
+        }
+        self.settings.insert("ADMIN_DATABASE_URL".to_owned(), database.admin_url());
+        std::mem::replace(&mut self.database, database)
     }
 
     /// The settings as `KEY=VALUE` pairs, for a process started by hand.

@@ -1,0 +1,68 @@
+//! A database that is taken back to an earlier state, as by a restore or by a replica that lacks the last commits, while
+//! the log, the provider and the clients know of what came after it.
+
+use crate::system::{
+    System, assert_agree, order_of,
+    webhook::{self, SECRET, taken},
+};
+use auditor::AuditConfig;
+use chassis::settings::Secret;
+use testbed::{Database, eventually};
+
+/// Rows that wait in all outboxes.
+async fn unsent(database: &Database) -> i64 {
+    let sql = "SELECT (SELECT count(*) FROM orders.outbox) + (SELECT count(*) FROM inventory.outbox)
+                    + (SELECT count(*) FROM payments.outbox)";
+    sqlx::query_scalar(sql).fetch_one(&mut database.connect("audit").await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_that_lost_commits_renewed_lanes_decide_anew_what_the_log_holds() {
+    let mut system = System::build(&[("STRIPE_WEBHOOK_SECRET", SECRET)]).await;
+    let [lucky, steady]: [String; 2] = system.products(5).await[..2].to_vec().try_into().unwrap();
+    system.set_stock(&lucky, 0).await;
+    let all = system.start(&["all"]).await;
+    let client = system.client(&all, "alice").await;
+    let kept = client.submit_patiently("kept", &order_of(&steady, 1, "CREDIT_CARD")).await;
+    assert_eq!(client.settled(&kept).await["status"], "CONFIRMED");
+    all.stop().await;
+    let earlier = system.database.copy().await;
+
+    // commits that will be lost: a unit comes in, is sold and paid, and the provider tells of it
+    system.set_stock(&lucky, 1).await;
+    let all = system.start(&["all"]).await;
+    let client = system.client(&all, "alice").await;
+    let mut lost = Vec::new();
+    for (key, product) in [("lucky", &lucky), ("steady", &steady)] {
+        let id = client.submit_patiently(key, &order_of(product, 1, "CREDIT_CARD")).await;
+        assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
+        lost.push(id);
+    }
+    let notice = taken(&client.order(&lost[0]).await);
+    assert_eq!(webhook::post(all.gateway(), &notice, SECRET).await, Some(200));
+    all.stop().await;
+
+    let later = system.taken_back_to(earlier);
+    system.redis.flush().await;
+    let relay = system.start(&["relay"]).await;
+    eventually("what was said is sent", async || unsent(&system.database).await == 0).await;
+    relay.stop().await;
+    let renewed = system.tool(&["lanes", "renew"]).await;
+    assert!(renewed.ends_with("12 lanes renewed\n"), "{renewed}");
+
+    let all = system.start(&["all"]).await;
+    let client = system.client(&all, "alice").await;
+    assert_eq!(client.settled(&kept).await["status"], "CONFIRMED", "the state it was taken back to stands");
+    assert_eq!(client.settled(&lost[0]).await["status"], "REJECTED", "the unit never came in");
+    assert_eq!(
+        client.settled(&lost[1]).await["status"],
+        "CONFIRMED",
+        "decided anew, and charged by the same key"
+    );
+    let mut books = AuditConfig::new(&Secret::new(system.database.url("audit")));
+    books.ledger.as_mut().unwrap().url = Secret::new(later.url("audit"));
+    assert_agree(books).await;
+    let refunds = "SELECT count(*) FROM sandbox.refunds";
+    let back: i64 = sqlx::query_scalar(refunds).fetch_one(&mut later.connect("audit").await).await.unwrap();
+    assert_eq!(back, 1, "money that nobody remembers to have asked for goes back");
+}
