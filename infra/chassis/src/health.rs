@@ -1,5 +1,6 @@
 //! The management port: is this process alive, can it do its job, how is it doing.
 
+use crate::runtime;
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
@@ -101,8 +102,13 @@ pub async fn serve(
         .route("/health/live", get(|| async { "alive\n" }))
         .route("/health/ready", get(ready))
         .with_state(health)
-        .route("/metrics", get(move || async move { metrics.render() }));
+        .route("/metrics", get(move || async move { told(&metrics) }));
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn told(metrics: &PrometheusHandle) -> String {
+    runtime::sample();
+    metrics.render()
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {

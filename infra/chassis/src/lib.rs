@@ -9,6 +9,7 @@ pub mod jitter;
 pub mod kafka;
 pub mod place;
 pub mod postgres;
+mod runtime;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;
