@@ -65,7 +65,7 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
     let chosen: Vec<Scenario> = scenarios::all(scale)
         .into_iter()
         .filter(|s| match args.only.is_empty() {
-            true => s.filled.is_none(),
+            true => s.is_usual(),
             false => args.only.iter().any(|o| o == s.name),
         })
         .collect();

@@ -198,7 +198,9 @@ fn follow(text: &str) -> Result<(Follow, f64), String> {
         ("events", _) => Follow::Events,
         (_, Some(pause)) => Follow::Poll(pause?),
         _ => {
-            return Err("must be nothing, read, poll:PAUSE, wait or events, and may have a =WEIGHT".to_owned());
+            return Err(
+                "must be nothing, read, poll:PAUSE, wait or events, and may have a =WEIGHT".to_owned()
+            );
         }
     };
     Ok((follow, weight))

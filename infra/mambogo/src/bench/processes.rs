@@ -31,12 +31,19 @@ pub(crate) enum Topology {
     WorkersApart,
     /// Each role alone.
     Apart,
+    /// One gateway, and so many relays and workers that share the lanes.
+    Scaled {
+        /// Processes that run all workers.
+        workers: usize,
+        /// Relays.
+        relays: usize,
+    },
 }
 
 impl Topology {
     /// The arguments of each process; the gateway's is the first.
-    fn processes(self) -> &'static [&'static [&'static str]] {
-        match self {
+    fn processes(self) -> Vec<&'static [&'static str]> {
+        let roles: &[&[&str]] = match self {
             Self::Together => &[&["all"]],
             Self::WorkersApart => &[&["serve"], &["relay"], &["work"]],
             Self::Apart => &[
@@ -47,7 +54,13 @@ impl Topology {
                 &["work", "payments"],
                 &["work", "status"],
             ],
-        }
+            Self::Scaled { workers, relays } => {
+                let relays = std::iter::repeat_n(&["relay"] as &[&str], relays);
+                let workers = std::iter::repeat_n(&["work"] as &[&str], workers);
+                return std::iter::once(&["serve"] as &[&str]).chain(relays).chain(workers).collect();
+            }
+        };
+        roles.to_vec()
     }
 }
 

@@ -34,6 +34,11 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
+    /// Whether it is part of the table; if not, it is run when it is asked for.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.filled.is_none() && !matches!(self.topology, Topology::Scaled { .. })
+    }
+
     /// All of the books; where the tables were filled by hand, the orders of this run and all stock.
     pub(crate) fn audited(&self) -> Scope {
         self.filled.map_or(Scope::Everything, |_| Scope::Since(Duration::from_secs(60 * 60)))
@@ -174,6 +179,11 @@ pub(crate) fn all(scale: Scale) -> Vec<Scenario> {
         growth("growth-10k", "with 10,000 orders in the tables", 10_000, scale),
         growth("growth-1m", "with a million orders in the tables", 1_000_000, scale),
         growth("growth-10m", "with ten million orders in the tables", 10_000_000, scale),
+        scaled("scale-1-1", "one worker process, one relay", (1, 1), scale),
+        scaled("scale-2-1", "two worker processes, one relay", (2, 1), scale),
+        scaled("scale-4-1", "four worker processes, one relay", (4, 1), scale),
+        scaled("scale-2-2", "two worker processes, two relays", (2, 2), scale),
+        scaled("scale-4-3", "four worker processes, three relays", (4, 3), scale),
     ]
 }
 
@@ -192,6 +202,26 @@ fn growth(name: &'static str, title: &'static str, filled: u64, scale: Scale) ->
             more(What::SagasPerSecond, 2_000.0 * scale.rates, None),
             less(What::MicrosPerOrder, 250.0, None),
         ],
+    }
+}
+
+/// The same load for more and more processes that share its lanes: on one machine what counts is what sharing costs.
+fn scaled(
+    name: &'static str,
+    title: &'static str,
+    (workers, relays): (usize, usize),
+    scale: Scale,
+) -> Scenario {
+    let pace = Pace::Rate(2_000.0 * scale.rates);
+    let length = Duration::from_secs(if scale.short { 20 } else { 60 });
+    Scenario {
+        name,
+        title,
+        topology: Topology::Scaled { workers, relays },
+        plan: Plan { pace, length, ..bulk() },
+        filled: None,
+        kill_every: None,
+        goals: vec![more(What::SagasPerSecond, 2_000.0 * scale.rates, None)],
     }
 }
 
