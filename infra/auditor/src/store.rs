@@ -10,10 +10,10 @@ pub(crate) use lanes::Desk;
 pub(crate) use pages::{Look, Page};
 
 use crate::config::{AuditConfig, SourceConfig};
-use chassis::postgres::{self, SessionLimits};
+use chassis::postgres::{Session, SessionLimits};
 use chrono::{DateTime, Utc};
 use schemas::time::Timestamp;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use std::time::Duration;
 
 /// Stock is compared by one statement over all holds, which may take long; everything else takes milliseconds.
@@ -37,9 +37,9 @@ impl Database {
     /// The open connection; a new one after [`Self::forget`].
     pub(crate) async fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
         if self.connection.is_none() {
-            let options = postgres::options(self.source.url.expose(), "mambogo-auditor", LIMITS)?
-                .options([("search_path", &self.source.schema)]);
-            self.connection = Some(PgConnection::connect_with(&options).await?);
+            let session = Session::new(self.source.url.expose(), "mambogo-auditor", LIMITS)?
+                .with(&[("search_path", &self.source.schema)]);
+            self.connection = Some(session.connect().await?);
         }
         // it was opened above
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)

@@ -3,11 +3,13 @@
 pub mod breaker;
 pub mod clock;
 pub mod crash;
+pub mod descriptors;
 pub mod health;
 pub mod ids;
 pub mod jitter;
 pub mod kafka;
 pub mod place;
+pub mod pooler;
 pub mod postgres;
 mod runtime;
 pub mod settings;

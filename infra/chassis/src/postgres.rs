@@ -45,34 +45,73 @@ impl SessionLimits {
     };
 }
 
-/// Connect options for `url` with those limits, TCP keepalive of 5 s, custom plans (tables start empty, so a generic
-/// plan cached early would be a bad one), no compiled plans, and the application's name.
-///
-/// # Errors
-/// When the URL does not read.
-pub fn options(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<PgConnectOptions> {
-    let millis = |duration: Duration| duration.as_millis().to_string();
-    Ok(PgConnectOptions::from_str(url)?.application_name(application).options([
-        ("idle_in_transaction_session_timeout", millis(limits.idle_in_transaction)),
-        ("statement_timeout", millis(limits.statement)),
-        ("lock_timeout", millis(limits.lock)),
-        ("tcp_keepalives_idle", "5".to_owned()),
-        ("tcp_keepalives_interval", "5".to_owned()),
-        ("tcp_keepalives_count", "3".to_owned()),
-        ("plan_cache_mode", "force_custom_plan".to_owned()),
-        // compiling a plan costs 20 ms and more, and our statements run for less; a planner that is told to avoid a kind
-        // of scan prices the rest so high that it would compile each one
-        ("jit", "off".to_owned()),
-        ("timezone", "UTC".to_owned()),
-    ]))
+/// How to connect, and what each new session is told before its first statement. It is told by statements, not by start
+/// options: a pooler refuses those, or drops them without a word.
+#[derive(Debug, Clone)]
+pub struct Session {
+    options: PgConnectOptions,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Session {
+    /// Sessions of `url` with those limits, TCP keepalive of 5 s, custom plans (tables start empty, so a generic plan
+    /// cached early would be a bad one), no compiled plans, and the application's name.
+    ///
+    /// # Errors
+    /// When the URL does not read.
+    pub fn new(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<Self> {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let settings = vec![
+            ("idle_in_transaction_session_timeout", millis(limits.idle_in_transaction)),
+            ("statement_timeout", millis(limits.statement)),
+            ("lock_timeout", millis(limits.lock)),
+            ("tcp_keepalives_idle", "5".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            // compiling a plan costs 20 ms and more, and our statements run for less; a planner that is told to avoid a
+            // kind of scan prices the rest so high that it would compile each one
+            ("jit", "off".to_owned()),
+            ("timezone", "UTC".to_owned()),
+        ];
+        Ok(Self { options: PgConnectOptions::from_str(url)?.application_name(application), settings })
+    }
+
+    /// The same, told that as well.
+    #[must_use]
+    pub fn with(mut self, settings: &[(&'static str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        self
+    }
+
+    /// One dedicated connection, made within 5 s.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, says nothing, or refuses.
+    pub async fn connect(&self) -> sqlx::Result<PgConnection> {
+        within(CONNECT, async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            self.tell(&mut connection).await?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    async fn tell(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let (names, values): (Vec<&str>, Vec<&str>) =
+            self.settings.iter().map(|(name, value)| (*name, value.as_str())).unzip();
+        let told =
+            "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS told(name, value)";
+        sqlx::query(told).bind(names).bind(values).execute(connection).await.map(drop)
+    }
 }
 
 /// One dedicated connection, made within 5 s.
 ///
 /// # Errors
-/// When the server cannot be reached, says nothing, or refuses.
+/// When the URL does not read; as of [`Session::connect`].
 pub async fn connect(url: &str, application: &str, limits: SessionLimits) -> sqlx::Result<PgConnection> {
-    within(CONNECT, PgConnection::connect_with(&options(url, application, limits)?)).await
+    Session::new(url, application, limits)?.connect().await
 }
 
 /// What `work` comes to, or an error of the connection when no answer came within `limit`. The server's own limits end
@@ -159,12 +198,17 @@ pub fn pool(
     session: SessionLimits,
     limits: PoolLimits,
 ) -> sqlx::Result<PgPool> {
-    let options = options(url, application, session)?;
+    let session = Session::new(url, application, session)?;
+    let options = session.options.clone();
     Ok(PgPoolOptions::new()
         .max_connections(limits.max)
         .min_connections(limits.min)
         .acquire_timeout(limits.acquire)
         .idle_timeout(limits.idle)
         .max_lifetime(limits.lifetime)
+        .after_connect(move |connection, _| {
+            let session = session.clone();
+            Box::pin(async move { within(CONNECT, session.tell(connection)).await })
+        })
         .connect_lazy_with(options))
 }

@@ -73,6 +73,10 @@ missing_packages() {
   has python3 || echo python3
   python_program >/dev/null || echo python3-venv
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+  if [ "$INSTANCE" = test ]; then
+    has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo faketime
+  fi
 }
 
 newest_java_package() {
@@ -88,7 +92,7 @@ newest_java_package() {
 
 # Runs apt with two guards that are taken away again: no service starts, no Postgres cluster is made.
 apt_install() (
-  local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/mambogo.conf made_policy='' had_redis=''
+  local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/mambogo.conf made_policy='' had_redis='' had_pgbouncer=''
   # shellcheck disable=SC2317 # called by the trap
   lift_guards() {
     as_root rm -f "$cluster"
@@ -96,6 +100,7 @@ apt_install() (
   }
   trap lift_guards EXIT
   if has redis-server; then had_redis=1; fi
+  if [ -e /etc/init.d/pgbouncer ]; then had_pgbouncer=1; fi
   as_root mkdir -p "$(dirname "$cluster")"
   echo 'create_main_cluster = false' | as_root tee "$cluster" >/dev/null
   if [ ! -e "$policy" ]; then
@@ -106,6 +111,7 @@ apt_install() (
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@" || exit
   # Not started now, but the package has enabled it for the next boot.
   if [ -z "$had_redis" ]; then as_root update-rc.d redis-server disable || true; fi
+  if [ -z "$had_pgbouncer" ]; then as_root update-rc.d pgbouncer disable 2>/dev/null || true; fi
 )
 
 install_packages() {

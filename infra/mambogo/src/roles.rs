@@ -6,8 +6,9 @@ use crate::{
 };
 use chassis::{
     clock::Clock,
-    crash,
+    crash, descriptors,
     health::{self, Health},
+    pooler,
     settings::Environment,
     signals, telemetry,
     wake::Wake,
@@ -20,7 +21,7 @@ use harness::{
 };
 use publisher::{Publisher, PublisherConfig};
 use schemas::topics::Topic;
-use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,22 @@ pub(crate) fn workers(names: &[WorkerName]) -> Vec<Role> {
     names.iter().copied().map(Role::Worker).collect()
 }
 
+impl Role {
+    /// The databases it works on, by the names of their roles there.
+    fn databases(self) -> &'static [&'static str] {
+        match self {
+            Self::Gateway => &["edge", "catalog"],
+            Self::Relay => &["relay"],
+            Self::Auditor => &["audit"],
+            Self::Worker(WorkerName::Orders) => &["orders"],
+            Self::Worker(WorkerName::Inventory) => &["inventory"],
+            Self::Worker(WorkerName::Payments) => &["payments", "sandbox"],
+            Self::Worker(WorkerName::Status) => &[],
+            Self::Worker(WorkerName::Catalog) => &["catalog"],
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -88,6 +105,8 @@ pub(crate) async fn run(environment: &Environment, roles: &[Role]) -> Result<(),
     telemetry::start_logs(process.log_format, &process.log_filter);
     crash::arm(environment)?;
     let metrics = telemetry::start_metrics()?;
+    let descriptors = descriptors::raise()?;
+    check_databases(environment, roles).await?;
     let stop = signals::stop_on_signal()?;
     let health = Health::default();
     let management = listen("MANAGEMENT_ADDR", process.management).await?;
@@ -101,11 +120,26 @@ pub(crate) async fn run(environment: &Environment, roles: &[Role]) -> Result<(),
     }
     let serve_health = health::serve(management, health.clone(), metrics, CancellationToken::new());
     let management = tokio::spawn(serve_health);
-    tracing::info!(roles = ?roles.iter().map(ToString::to_string).collect::<Vec<_>>(), "started");
+    let names: Vec<String> = roles.iter().map(ToString::to_string).collect();
+    tracing::info!(roles = ?names, descriptors, "started");
     let outcome = wait(&mut parts, &stop).await;
     management.abort();
     tracing::info!("stopped");
     outcome
+}
+
+/// Fails when a pooler stands before one of them that we cannot work through.
+async fn check_databases(environment: &Environment, roles: &[Role]) -> Result<(), Failure> {
+    let names: BTreeSet<&str> = roles.iter().flat_map(|role| role.databases()).copied().collect();
+    let mut checks = JoinSet::new();
+    for name in names {
+        let url = config::database(environment, name);
+        checks.spawn(async move { (name, pooler::check(url.expose()).await) });
+    }
+    for (name, checked) in checks.join_all().await {
+        checked.map_err(|error| format!("{}_DATABASE_URL: {error}", name.to_uppercase()))?;
+    }
+    Ok(())
 }
 
 async fn wait(

@@ -11,12 +11,10 @@ use crate::{
 };
 use chassis::{
     crash::{self, CrashPoint},
-    postgres::{self, SessionLimits},
+    postgres::{Session, SessionLimits},
 };
 use schemas::{ids::LaneId, outbox};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, PgConnection, Row as _, SqlSafeStr, SqlStr, postgres::PgConnectOptions,
-};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, SqlSafeStr, SqlStr};
 use std::{collections::BTreeSet, time::Duration};
 use uuid::Uuid;
 
@@ -38,7 +36,7 @@ pub(crate) struct Read {
 /// A connection to one source, made when it is needed and given up with the first error.
 pub(crate) struct Store {
     schema: String,
-    options: PgConnectOptions,
+    session: Session,
     connection: Option<PgConnection>,
     sql: Statements,
 }
@@ -109,15 +107,14 @@ impl Store {
     /// # Errors
     /// When the URL does not read.
     pub(crate) fn new(source: &SourceConfig) -> sqlx::Result<Self> {
-        let options = postgres::options(source.url.expose(), "mambogo relay", SessionLimits::WORKER)?
-            .options([
-                ("synchronous_commit", "off"),
-                // tables that were empty a minute ago have statistics that say so
-                ("enable_seqscan", "off"),
-                ("enable_bitmapscan", "off"),
-            ]);
+        let session = Session::new(source.url.expose(), "mambogo relay", SessionLimits::WORKER)?.with(&[
+            ("synchronous_commit", "off"),
+            // tables that were empty a minute ago have statistics that say so
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+        ]);
         let sql = Statements::of(&source.schema);
-        Ok(Self { schema: source.schema.clone(), options, connection: None, sql })
+        Ok(Self { schema: source.schema.clone(), session, connection: None, sql })
     }
 
     /// Reads the rows wanted: of each lane at most `rows`, and no more once `bytes` are reached.
@@ -214,7 +211,7 @@ impl Store {
         let done = tokio::time::timeout(PATIENCE, async {
             let connection = match &mut self.connection {
                 Some(connection) => connection,
-                empty => empty.insert(self.options.connect().await?),
+                empty => empty.insert(self.session.connect().await?),
             };
             statement(connection).await
         });

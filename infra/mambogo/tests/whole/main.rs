@@ -11,6 +11,7 @@
 
 mod away;
 mod buyers;
+mod crowd;
 mod doors;
 mod failover;
 mod fuzz;
@@ -20,9 +21,11 @@ mod kills;
 mod limits;
 mod load;
 mod notices;
+mod pooler;
 mod provider;
 mod rebalance;
 mod redrive;
+mod restarts;
 mod road;
 mod sweep;
 mod system;

@@ -20,7 +20,9 @@ pub struct Answer {
 
 impl Client {
     pub fn new(gateway: SocketAddr, token: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build().unwrap();
+        // idle connections are the gateway's to close
+        let builder = reqwest::Client::builder().timeout(Duration::from_secs(40)).pool_idle_timeout(None);
+        let http = builder.build().unwrap();
         Self { base: format!("http://{gateway}"), token: token.to_owned(), http }
     }
 

@@ -16,9 +16,30 @@ pub struct Process {
 
 impl Process {
     pub fn launch(arguments: &[&str], settings: &BTreeMap<String, String>, more: &[(&str, &str)]) -> Self {
+        Self::launch_by(&mut Command::new(env!("CARGO_BIN_EXE_mambogo")), arguments, settings, more)
+    }
+
+    /// The same, with at most that many open files until it asks for more, which it may.
+    pub fn launch_with_descriptors(
+        limit: u32,
+        arguments: &[&str],
+        settings: &BTreeMap<String, String>,
+    ) -> Self {
+        // becomes what it starts, so that the pid is that of the process
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args([&format!("--nofile={limit}:"), env!("CARGO_BIN_EXE_mambogo")]);
+        Self::launch_by(&mut prlimit, arguments, settings, &[("PATH", "/usr/bin:/bin")])
+    }
+
+    fn launch_by(
+        command: &mut Command,
+        arguments: &[&str],
+        settings: &BTreeMap<String, String>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let (gateway, management) = (free_address(), free_address());
         let log = tempfile::NamedTempFile::new().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mambogo"))
+        let child = command
             .args(arguments)
             .env_clear()
             .envs(settings)
@@ -62,6 +83,12 @@ impl Process {
             let parts = reqwest::get(&url).await.unwrap().text().await.unwrap_or_default();
             panic!("not ready within 60 s: {parts}\n{}", self.tail());
         }
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ends(&mut self) -> ExitStatus {
+        testbed::eventually("it ends", async || self.child.try_wait().unwrap().is_some()).await;
+        self.child.wait().unwrap()
     }
 
     /// The metrics page.
