@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `mambogo_<service>` | read and write its own schema |
 //! | `mambogo_relay` | read lanes, read and delete outboxes, write leases |
-//! | `mambogo_edge` | read orders, products, stock, lanes, parked records |
-//! | `mambogo_audit` | read everything |
+//! | `mambogo_edge` | read orders, products, stock, lanes, parked records; register webhooks, without reading their secrets |
+//! | `mambogo_audit` | read everything but the secrets of webhooks |
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, migrate::Migrator};
 
@@ -18,12 +18,13 @@ struct Schema {
 
 static LANES: Migrator = sqlx::migrate!("./lanes");
 
-static SCHEMAS: [Schema; 5] = [
+static SCHEMAS: [Schema; 6] = [
     Schema { name: "orders", has_lanes: true, migrator: sqlx::migrate!("./orders") },
     Schema { name: "inventory", has_lanes: true, migrator: sqlx::migrate!("./inventory") },
     Schema { name: "payments", has_lanes: true, migrator: sqlx::migrate!("./payments") },
     Schema { name: "sandbox", has_lanes: false, migrator: sqlx::migrate!("./sandbox") },
     Schema { name: "catalog", has_lanes: true, migrator: sqlx::migrate!("./catalog") },
+    Schema { name: "webhooks", has_lanes: false, migrator: sqlx::migrate!("./webhooks") },
 ];
 
 /// Roles that own no schema.

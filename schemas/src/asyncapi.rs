@@ -3,7 +3,7 @@
 
 use crate::{
     catalogue::{ENTRIES, Entry},
-    topics::{CATALOG_GROUP, INVENTORY_GROUP, ORDERS_GROUP, PAYMENTS_GROUP, STATUS_GROUP, Topic},
+    topics::{CATALOG_GROUP, INVENTORY_GROUP, ORDERS_GROUP, PAYMENTS_GROUP, STATUS_GROUP, Topic, WEBHOOKS_GROUP},
 };
 use serde_json::{Map, Value, json};
 
@@ -19,13 +19,14 @@ const AVRO: &str = "application/vnd.apache.avro+json;version=1.9.0";
 const BINDING: &str = "0.5.0";
 
 /// Who reads what.
-const READERS: [(&str, Topic); 6] = [
+const READERS: [(&str, Topic); 7] = [
     (ORDERS_GROUP, Topic::OrderCommands),
     (INVENTORY_GROUP, Topic::InventoryCommands),
     (PAYMENTS_GROUP, Topic::PaymentCommands),
     (STATUS_GROUP, Topic::OrderEvents),
     (CATALOG_GROUP, Topic::InventoryEvents),
     (CATALOG_GROUP, Topic::CatalogEvents),
+    (WEBHOOKS_GROUP, Topic::OrderEvents),
 ];
 
 /// The document.

@@ -11,6 +11,8 @@ pub const INVENTORY_GROUP: &str = "inventory";
 pub const PAYMENTS_GROUP: &str = "payments";
 /// Consumer group of the status view.
 pub const STATUS_GROUP: &str = "status";
+/// Consumer group of the webhooks.
+pub const WEBHOOKS_GROUP: &str = "webhooks";
 /// Consumer group of the catalogue's caches and of the stock it shows.
 pub const CATALOG_GROUP: &str = "catalog";
 

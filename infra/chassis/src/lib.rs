@@ -4,6 +4,7 @@ pub mod breaker;
 pub mod clock;
 pub mod crash;
 pub mod descriptors;
+pub mod egress;
 pub mod health;
 pub mod ids;
 pub mod jitter;

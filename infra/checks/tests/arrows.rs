@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // whether an order is there can be proved by its own service alone
     ("payments-api", &["schemas", "chassis", "publisher", "ingress", "orders-api"]),
     ("catalog-api", &["schemas", "chassis", "publisher", "ingress"]),
+    ("webhooks-api", &["schemas", "chassis", "ingress"]),
     // a checkout takes the road of every order
     ("cart-api", &["schemas", "chassis", "publisher", "ingress", "orders-api"]),
     (
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "payments-api",
             "catalog-api",
             "cart-api",
+            "webhooks-api",
         ],
     ),
     ("relay", &["schemas", "chassis", "publisher"]),
@@ -42,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("payments-worker", &["schemas", "chassis", "harness"]),
     ("status-worker", &["schemas", "chassis"]),
     ("catalog-worker", &["schemas", "chassis"]),
+    ("webhooks-worker", &["schemas", "chassis"]),
     ("replay", &["schemas", "chassis"]),
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
@@ -74,7 +77,16 @@ const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis", "sa
 const DOORS: &[(&str, &[&str])] = &[
     (
         "rdkafka",
-        &["publisher", "harness", "status-worker", "catalog-worker", "replay", "loadtest", "mambogo"],
+        &[
+            "publisher",
+            "harness",
+            "status-worker",
+            "catalog-worker",
+            "webhooks-worker",
+            "replay",
+            "loadtest",
+            "mambogo",
+        ],
     ),
     (
         "sqlx",
@@ -91,6 +103,8 @@ const DOORS: &[(&str, &[&str])] = &[
             "inventory-api",
             "catalog-api",
             "catalog-worker",
+            "webhooks-api",
+            "webhooks-worker",
             "gateway",
             "auditor",
             "mambogo",
@@ -112,8 +126,9 @@ const DOORS: &[(&str, &[&str])] = &[
             "mambogo",
         ],
     ),
-    // who calls others by HTTP: the token issuer's keys, the payment provider and its webhooks, and, as a client, our own gateway
-    ("reqwest", &["ingress", "payments-worker", "sandbox-provider", "chaos"]),
+    // who calls others by HTTP: the token issuer's keys, the payment provider and its webhooks, the endpoints of clients,
+    // and, as a client, our own gateway
+    ("reqwest", &["ingress", "payments-worker", "webhooks-worker", "sandbox-provider", "chaos"]),
     (
         "axum",
         &[
@@ -124,6 +139,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "payments-api",
             "catalog-api",
             "cart-api",
+            "webhooks-api",
             "gateway",
             "sandbox-provider",
             "mambogo",

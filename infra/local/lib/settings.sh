@@ -175,7 +175,7 @@ env_lines() {
   setting KAFKA_BROKERS "$(kafka_brokers)"
   setting REDIS_URL "redis://127.0.0.1:$REDIS_PORT/0"
   setting ADMIN_DATABASE_URL "$(database_url admin)"
-  for role in orders inventory payments sandbox catalog edge relay audit; do
+  for role in orders inventory payments sandbox catalog webhooks edge relay audit; do
     setting "$(tr '[:lower:]' '[:upper:]' <<<"$role")_DATABASE_URL" "$(database_url "$role")"
   done
   if [ "$INSTANCE" = test ]; then

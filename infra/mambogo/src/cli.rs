@@ -21,7 +21,7 @@ pub(crate) enum Command {
     All,
     /// Run the gateway: the public HTTP port
     Serve {
-        /// Only these services (orders, inventory, payments, cart, catalog), with commas between (`GATEWAY_SERVICES`)
+        /// Only these services (orders, inventory, payments, cart, catalog, webhooks), with commas between (`GATEWAY_SERVICES`)
         #[arg(long)]
         services: Option<String>,
     },

@@ -29,11 +29,12 @@ struct Reader {
     schema: Option<&'static str>,
 }
 
-const READERS: [Reader; 4] = [
+const READERS: [Reader; 5] = [
     Reader { group: topics::ORDERS_GROUP, topic: Topic::OrderCommands, schema: Some("orders") },
     Reader { group: topics::INVENTORY_GROUP, topic: Topic::InventoryCommands, schema: Some("inventory") },
     Reader { group: topics::PAYMENTS_GROUP, topic: Topic::PaymentCommands, schema: Some("payments") },
     Reader { group: topics::STATUS_GROUP, topic: Topic::OrderEvents, schema: None },
+    Reader { group: topics::WEBHOOKS_GROUP, topic: Topic::OrderEvents, schema: None },
 ];
 
 /// One group's place in one partition.

@@ -48,16 +48,18 @@ pub(crate) enum WorkerName {
     Payments,
     Status,
     Catalog,
+    Webhooks,
 }
 
 /// Every role there is.
-pub(crate) const ALL: [Role; 8] = [
+pub(crate) const ALL: [Role; 9] = [
     Role::Relay,
     Role::Worker(WorkerName::Orders),
     Role::Worker(WorkerName::Inventory),
     Role::Worker(WorkerName::Payments),
     Role::Worker(WorkerName::Status),
     Role::Worker(WorkerName::Catalog),
+    Role::Worker(WorkerName::Webhooks),
     Role::Auditor,
     Role::Gateway,
 ];
@@ -95,6 +97,7 @@ impl fmt::Display for Role {
             Self::Worker(WorkerName::Payments) => "payments",
             Self::Worker(WorkerName::Status) => "status",
             Self::Worker(WorkerName::Catalog) => "catalog",
+            Self::Worker(WorkerName::Webhooks) => "webhooks",
         })
     }
 }
@@ -212,6 +215,11 @@ impl Assembly<'_> {
             Role::Worker(WorkerName::Catalog) => {
                 let config = catalog_worker::CatalogWorkerConfig::from_environment(self.environment)?;
                 let part = catalog_worker::run(config, self.health.part("catalog"), self.stop.clone());
+                Ok(Box::pin(async move { Ok(part.await?) }))
+            }
+            Role::Worker(WorkerName::Webhooks) => {
+                let config = webhooks_worker::WebhooksConfig::from_environment(self.environment)?;
+                let part = webhooks_worker::run(config, self.health.part("webhooks"), self.stop.clone());
                 Ok(Box::pin(async move { Ok(part.await?) }))
             }
         }

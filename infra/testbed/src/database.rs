@@ -42,7 +42,7 @@ impl Database {
     }
 
     /// The URL for a role: `orders` connects as `mambogo_orders`; also `inventory`, `payments`, `sandbox`,
-    /// `catalog`, `edge`, `relay`, `audit`.
+    /// `catalog`, `webhooks`, `edge`, `relay`, `audit`.
     pub fn url(&self, role: &str) -> String {
         let (_, host) = split(&self.admin_url);
         format!("postgres://mambogo_{role}:{PASSWORD}@{host}/{}", self.name)

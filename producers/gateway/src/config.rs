@@ -12,6 +12,7 @@ use inventory_api::InventoryConfig;
 use orders_api::OrdersConfig;
 use payments_api::PaymentsConfig;
 use std::net::SocketAddr;
+use webhooks_api::WebhooksApiConfig;
 
 /// Settings of the public port.
 #[derive(Debug, Clone)]
@@ -48,12 +49,14 @@ pub struct GatewayConfig {
     pub cart: CartConfig,
     /// The catalogue.
     pub catalog: CatalogConfig,
+    /// Webhooks.
+    pub webhooks: WebhooksApiConfig,
 }
 
 impl GatewayConfig {
     /// Reads `GATEWAY_ADDR` (127.0.0.1:8080), `GATEWAY_SERVICES` (all), `CORS_ORIGINS` (none), and what
-    /// [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`], [`PaymentsConfig`], [`CartConfig`] and
-    /// [`CatalogConfig`] read.
+    /// [`ingress::config`], [`OrdersConfig`], [`InventoryConfig`], [`PaymentsConfig`], [`CartConfig`],
+    /// [`CatalogConfig`] and [`WebhooksApiConfig`] read.
     ///
     /// # Errors
     /// [`SettingError`] names the variable.
@@ -63,7 +66,7 @@ impl GatewayConfig {
             address: environment.parse_or("GATEWAY_ADDR", "an address such as 127.0.0.1:8080", default)?,
             services: environment.parse_or(
                 "GATEWAY_SERVICES",
-                "services such as orders,catalog (orders, inventory, payments, cart, catalog)",
+                "services such as orders,catalog (orders, inventory, payments, cart, catalog, webhooks)",
                 Services::all(),
             )?,
             origins: environment.parse_or(
@@ -84,6 +87,7 @@ impl GatewayConfig {
             payments: PaymentsConfig::from_environment(environment)?,
             cart: CartConfig::from_environment(environment)?,
             catalog: CatalogConfig::from_environment(environment)?,
+            webhooks: WebhooksApiConfig::from_environment(environment)?,
         })
     }
 }

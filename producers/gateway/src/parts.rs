@@ -31,6 +31,7 @@ use orders_api::{Orders, OrdersParts};
 use payments_api::{Payments, PaymentsParts};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
+use webhooks_api::{Webhooks, WebhooksParts};
 
 /// Longest wait for an answer about offsets: beyond the client's own.
 const KAFKA_LIMIT: Duration = Duration::from_secs(2);
@@ -90,6 +91,7 @@ pub fn declared() -> Vec<Declared> {
         payments_api::surface().declared().to_vec(),
         cart_api::surface().declared().to_vec(),
         catalog_api::surface().declared().to_vec(),
+        webhooks_api::surface().declared().to_vec(),
         documents::surface().declared().to_vec(),
     ];
     all.concat()
@@ -157,6 +159,7 @@ pub(crate) fn start(
         redis: redis.clone(),
         clock: clock.clone(),
     };
+    let webhooks = WebhooksParts { config: config.webhooks, postgres: postgres.clone(), pool: pool.clone() };
     let watched = Watched { log, pool, redis, prices: orders.prices().clone() };
     let mut surface = composed(
         &config.services,
@@ -166,6 +169,7 @@ pub(crate) fn start(
             (Service::Payments, payments_api::surface().with_state(Payments::new(payments))),
             (Service::Cart, cart_api::surface().with_state(Carts::new(cart))),
             (Service::Catalog, catalog_api::surface().with_state(Catalog::start(catalog, stop)?)),
+            (Service::Webhooks, webhooks_api::surface().with_state(Webhooks::new(webhooks))),
         ],
     )
     .merge(documents::surface().with_state(Texts::make()?));
@@ -179,7 +183,7 @@ pub(crate) fn start(
 }
 
 /// The surfaces of the services that are wanted here.
-fn composed(wanted: &Services, all: [(Service, Surface); 5]) -> Surface {
+fn composed(wanted: &Services, all: [(Service, Surface); 6]) -> Surface {
     let chosen = all.into_iter().filter(|(service, _)| wanted.has(*service));
     chosen.fold(Surface::new(), |surface, (_, one)| surface.merge(one))
 }

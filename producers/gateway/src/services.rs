@@ -15,6 +15,8 @@ pub enum Service {
     Cart,
     /// The catalogue.
     Catalog,
+    /// Webhooks.
+    Webhooks,
 }
 
 /// Some services.
@@ -25,7 +27,14 @@ impl Services {
     /// Every service there is.
     #[must_use]
     pub fn all() -> Self {
-        Self(vec![Service::Orders, Service::Inventory, Service::Payments, Service::Cart, Service::Catalog])
+        Self(vec![
+            Service::Orders,
+            Service::Inventory,
+            Service::Payments,
+            Service::Cart,
+            Service::Catalog,
+            Service::Webhooks,
+        ])
     }
 
     /// Whether `service` is one of them.
@@ -46,6 +55,7 @@ impl FromStr for Services {
             "payments" => Ok(Service::Payments),
             "cart" => Ok(Service::Cart),
             "catalog" => Ok(Service::Catalog),
+            "webhooks" => Ok(Service::Webhooks),
             _ => Err(()),
         };
         Ok(Self(text.split(',').map(one).collect::<Result<_, ()>>()?))

@@ -117,6 +117,12 @@ async fn insert(database: &testbed::Database, order: Uuid, owner: &str) {
     .execute(&mut database.connect("orders").await)
     .await
     .unwrap();
+    sqlx::query("INSERT INTO endpoints (id, owner, slot, url, secret) VALUES ($1, $2, 1, 'https://shop.example', 'x')")
+        .bind(order)
+        .bind(owner)
+        .execute(&mut database.connect("webhooks").await)
+        .await
+        .unwrap();
 }
 
 /// The template with `id` in the place of what it names.
@@ -130,6 +136,7 @@ fn path_of(template: &str, id: Uuid) -> String {
 fn is_owned(route: &Declared) -> bool {
     match route.path {
         "/api/orders/{id}" | "/api/orders/{id}/events" | "/api/orders/{id}/cancel" => true,
+        "/api/webhooks/{id}" | "/api/webhooks/{id}/enable" => true,
         // an operator's word on anybody's order
         "/api/payments/{orderId}/refund" => false,
         // what the shop sells belongs to nobody

@@ -38,7 +38,9 @@ impl System {
             // one client of a test does the work of many
             ("RATE_LIMITS".to_owned(), "off".to_owned()),
         ]);
-        for role in ["orders", "inventory", "payments", "sandbox", "catalog", "edge", "relay", "audit"] {
+        for role in
+            ["orders", "inventory", "payments", "sandbox", "catalog", "webhooks", "edge", "relay", "audit"]
+        {
             all.insert(format!("{}_DATABASE_URL", role.to_uppercase()), database.url(role));
         }
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));

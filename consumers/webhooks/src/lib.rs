@@ -1,0 +1,66 @@
+//! `order.events` → the https endpoints that clients have registered for their own orders.
+//!
+//! Two halves with a table between them. The [`intake`] writes a row for each endpoint of an order's owner, once a version. [`deliver`] sends what is due: signed, each order's events in order, again with growing pauses until the
+//! endpoint says 2xx, at least once and under one id. No event is left out: one that is not taken for long disables its
+//! endpoint, and says so to its owner. [`outside`] is the one way out, and checks where it leads.
+
+mod config;
+mod deliver;
+mod follower;
+mod intake;
+mod metrics;
+mod outside;
+mod retry;
+mod store;
+mod told;
+
+pub use config::WebhooksConfig;
+
+use chassis::health::Part;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Why the worker ended before it was told to. An outage of Kafka or Postgres is none: it waits them out.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhooksError {
+    /// The database's URL does not read.
+    #[error("WEBHOOKS_DATABASE_URL: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A consumer could not be made.
+    #[error("kafka consumer: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// No HTTP client could be made.
+    #[error("the way out: {0}")]
+    Client(#[from] reqwest::Error),
+    /// Its thread could not be started.
+    #[error("starting the thread that takes events in: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A part of it panicked: a fault of ours.
+    #[error("a part of the webhooks panicked")]
+    Panicked,
+}
+
+/// Takes in and delivers until `stop`; calls that are under way then are waited for a while.
+/// Call it in a tokio runtime that lives until it returns.
+///
+/// # Errors
+/// [`WebhooksError`] for settings that can never work, or a fault of ours.
+pub async fn run(config: WebhooksConfig, part: Part, stop: CancellationToken) -> Result<(), WebhooksError> {
+    let stop = stop.child_token();
+    // whoever drops this future stops both halves
+    let stop_with_us = stop.clone().drop_guard();
+    let wake = Arc::new(Notify::new());
+    let deliverer = deliver::Deliverer::new(&config, wake.clone())?;
+    let delivering = tokio::spawn(deliverer.deliver(stop.clone()));
+    let runtime = tokio::runtime::Handle::current();
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || {
+        // nobody listens only when `run` was dropped
+        let _ = done.send(intake::take_in(&config, &part, &wake, &stop, &runtime));
+    })?;
+    let outcome = ended.await.unwrap_or(Err(WebhooksError::Panicked));
+    drop(stop_with_us);
+    delivering.await.map_err(|_| WebhooksError::Panicked)?;
+    outcome
+}
