@@ -9,6 +9,7 @@ pub mod health;
 pub mod ids;
 pub mod jitter;
 pub mod kafka;
+mod metrics;
 pub mod place;
 pub mod pooler;
 pub mod postgres;

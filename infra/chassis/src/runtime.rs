@@ -3,19 +3,9 @@
 //! Taken when somebody asks, so an idle process is not woken for it. The runtime has these figures without tokio's
 //! unstable features (docs.rs/tokio, `RuntimeMetrics`).
 
-use metrics::{counter, gauge};
+use crate::metrics::{BUSY, PARKS, QUEUED, TASKS, WORKERS};
+use ::metrics::{counter, gauge};
 use tokio::runtime::Handle;
-
-/// Threads that run tasks.
-pub(crate) const WORKERS: &str = "mambogo_runtime_workers";
-/// Tasks that have been spawned and have not ended.
-pub(crate) const TASKS: &str = "mambogo_runtime_tasks";
-/// Tasks that are ready and wait for a thread, beyond those that threads have in queues of their own.
-pub(crate) const QUEUED: &str = "mambogo_runtime_queued_tasks";
-/// Milliseconds in which threads ran tasks, all threads together. Beside the wall time it says how busy they are.
-pub(crate) const BUSY: &str = "mambogo_runtime_busy_milliseconds_total";
-/// How often a thread found nothing to do and went to sleep.
-pub(crate) const PARKS: &str = "mambogo_runtime_parks_total";
 
 /// Tells the recorder how the runtime of the caller is.
 pub(crate) fn sample() {
@@ -46,7 +36,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
-        let text = metrics::with_local_recorder(&recorder, || {
+        let text = ::metrics::with_local_recorder(&recorder, || {
             let _entered = runtime.enter();
             let never = std::sync::Arc::new(Notify::new());
             for _ in 0..3 {

@@ -71,13 +71,21 @@ impl Pulse {
     }
 
     /// What the record says of a fault between `broken` and `healed`, with the load steady since `steady`.
-    pub(crate) fn recovery(&self, steady: Instant, broken: Instant, healed: Instant) -> Recovery {
+    ///
+    /// `rate` is what is asked for, orders a second: while a backlog is worked off more are settled, for a while.
+    pub(crate) fn recovery(
+        &self,
+        rate: u32,
+        steady: Instant,
+        broken: Instant,
+        healed: Instant,
+    ) -> Recovery {
         let place =
             |at: Instant| at.duration_since(self.origin).as_millis() as usize / TENTH.as_millis() as usize;
         let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // a tenth in which nothing happened is there all the same; the present one is not over
         beats.resize(place(Instant::now()), Beat::default());
-        recovery(&beats, place(steady), place(broken), place(healed))
+        recovery(&beats, rate, place(steady), place(broken), place(healed))
     }
 
     fn beat(&self, count: impl FnOnce(&mut Beat)) {
@@ -92,7 +100,7 @@ impl Pulse {
     }
 }
 
-fn recovery(beats: &[Beat], steady: usize, broken: usize, healed: usize) -> Recovery {
+fn recovery(beats: &[Beat], rate: u32, steady: usize, broken: usize, healed: usize) -> Recovery {
     let mut open = 0_i64;
     let open: Vec<i64> = beats
         .iter()
@@ -105,7 +113,7 @@ fn recovery(beats: &[Beat], steady: usize, broken: usize, healed: usize) -> Reco
         beats.get(from..to).unwrap_or_default().iter().map(|beat| beat.settled).sum()
     };
     let tenths = broken.saturating_sub(steady).max(1);
-    let a_tenth = f64::from(settled(steady, broken)) / tenths as f64;
+    let a_tenth = (f64::from(settled(steady, broken)) / tenths as f64).min(f64::from(rate) / 10.0);
     let usual = open.get(steady..broken).unwrap_or_default().iter().copied().max().unwrap_or(0);
     let enough = FULL * a_tenth * WINDOW as f64;
     let is_full = |at: usize| f64::from(settled(at, at + WINDOW)) >= enough;
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn rate_and_backlog_are_timed_from_the_end_of_the_fault() {
-        let found = recovery(&outage(), 0, 30, 45);
+        let found = recovery(&outage(), 1_000, 0, 30, 45);
         assert_eq!(found.before, 100.0);
         // from 49 on, 20 tenths hold 9 × 20 settled
         assert_eq!(found.rate_back, Some(TENTH * 4));
@@ -152,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_has_not_come_yet_is_not_there() {
-        let found = recovery(&outage()[..60], 0, 30, 40);
+        let found = recovery(&outage()[..60], 1_000, 0, 30, 40);
         assert_eq!((found.rate_back, found.backlog_gone), (None, None));
         assert!(!found.is_complete());
     }
@@ -162,7 +170,7 @@ mod tests {
         let mut beats = outage();
         beats.truncate(60);
         beats.extend([Beat { begun: 10, settled: 8 }; 60]);
-        let found = recovery(&beats, 0, 30, 60);
+        let found = recovery(&beats, 1_000, 0, 30, 60);
         assert_eq!((found.rate_back, found.backlog_gone), (None, None));
     }
 }

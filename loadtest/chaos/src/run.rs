@@ -164,7 +164,7 @@ impl World {
         let struck = self.strike(fault, plan.outage).await?;
         let recovery = loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            let recovery = self.shop.pulse.recovery(steady, struck.broken, struck.healed);
+            let recovery = self.shop.pulse.recovery(plan.rate, steady, struck.broken, struck.healed);
             if recovery.is_complete() || struck.healed.elapsed() > RECOVERS_WITHIN {
                 break recovery;
             }

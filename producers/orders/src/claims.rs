@@ -26,6 +26,8 @@ const SINCE: &str = "since";
 const CLAIM_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// How long a view is kept that a read found in Postgres.
 const VIEW_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Over how many connections one write is tried.
+const WRITE_ATTEMPTS: u32 = 5;
 /// How long a Redis may be away until it is taken for one that stays away.
 const RECONNECTS_WITHIN: Duration = Duration::from_secs(1);
 /// Two tries of the link, and a turn in the queue.
@@ -183,9 +185,9 @@ impl Claims {
                     run.arg(packed);
                 }
             }
-            // once more over the next connection, and no third time: it may be that Redis takes no write at all
+            // over the next connection again, and not for ever: it may be that Redis takes no write at all
             let mut failed = 0;
-            for _ in 0..2 {
+            for _ in 0..WRITE_ATTEMPTS {
                 let Some(life) = redis.link.life_within(RECONNECTS_WITHIN, failed).await else { return };
                 match redis.link.run_all::<Vec<u8>>(&life, &runs).await {
                     Ok(_) => return,
