@@ -23,7 +23,9 @@ mod level2;
 
 mod databases;
 mod read;
-mod search;
+mod search {
+    pub(crate) mod read;
+}
 mod store;
 
 pub mod metrics;

@@ -3,7 +3,7 @@
 use crate::{
     databases::Lsn,
     product::Product,
-    search,
+    search::read as search,
     wanted::{Sort, Wanted},
 };
 use chassis::postgres;
