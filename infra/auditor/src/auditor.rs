@@ -14,7 +14,7 @@ use crate::{
     note::Note,
     report::Report,
     rules::judge,
-    store::{Desk, Look, Store},
+    store::{Desk, Look, Oldest, Store},
     suspects::Suspects,
 };
 use new::New;
@@ -104,6 +104,15 @@ impl Auditor {
     #[must_use]
     pub fn suspects(&self) -> usize {
         self.suspects.unproved().count()
+    }
+
+    /// The oldest open transactions of each database.
+    pub(crate) async fn oldest_transactions(&mut self) -> sqlx::Result<[Oldest; 3]> {
+        let read = self.store.oldest_transactions().await;
+        if read.is_err() {
+            self.store.forget();
+        }
+        read
     }
 
     pub(crate) fn pause(&self) -> u32 {

@@ -18,6 +18,11 @@ pub(crate) const LOOKED: &str = "mambogo_audit_looked_total";
 pub(crate) const BEHIND: &str = "mambogo_audit_behind_seconds";
 /// Ticks that failed: a database did not answer.
 pub(crate) const ERRORS: &str = "mambogo_audit_errors_total";
+/// Age of the oldest open transaction of a client in a service's database, in seconds; the auditor's own comparison of all
+/// stock is one. Alarm above 600: nothing of ours runs so long.
+pub(crate) const OLDEST_TRANSACTION: &str = "mambogo_audit_oldest_transaction_seconds";
+/// How long the quietest session has said nothing inside its transaction, in seconds. Alarm above 30: ours are ended after 5.
+pub(crate) const OLDEST_IDLE_TRANSACTION: &str = "mambogo_audit_oldest_idle_transaction_seconds";
 
 #[cfg(test)]
 mod tests {
@@ -34,6 +39,8 @@ mod tests {
             super::LOOKED,
             super::BEHIND,
             super::ERRORS,
+            super::OLDEST_TRANSACTION,
+            super::OLDEST_IDLE_TRANSACTION,
         ];
         let expected = [
             "mambogo_audit_drift",
@@ -45,6 +52,8 @@ mod tests {
             "mambogo_audit_looked_total",
             "mambogo_audit_behind_seconds",
             "mambogo_audit_errors_total",
+            "mambogo_audit_oldest_transaction_seconds",
+            "mambogo_audit_oldest_idle_transaction_seconds",
         ];
         assert_eq!(names, expected);
     }

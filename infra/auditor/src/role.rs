@@ -63,6 +63,10 @@ impl Role {
         let looked = self.auditor.looked();
         self.auditor.tick().await?;
         self.page_if_due().await?;
+        for oldest in self.auditor.oldest_transactions().await? {
+            gauge!(names::OLDEST_TRANSACTION, "service" => oldest.service).set(oldest.open);
+            gauge!(names::OLDEST_IDLE_TRANSACTION, "service" => oldest.service).set(oldest.idle);
+        }
         histogram!(names::LOOK_SECONDS).record(begun.elapsed().as_secs_f64());
         counter!(names::LOOKED).increment(self.auditor.looked() - looked);
         gauge!(names::LAST_LOOK).set(seconds_now());

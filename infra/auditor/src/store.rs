@@ -4,10 +4,12 @@
 mod cases;
 mod lanes;
 mod pages;
+mod sessions;
 pub(crate) mod stock;
 
 pub(crate) use lanes::Desk;
 pub(crate) use pages::{Look, Page};
+pub(crate) use sessions::Oldest;
 
 use crate::config::{AuditConfig, SourceConfig};
 use chassis::postgres::{Session, SessionLimits};
