@@ -3,7 +3,9 @@
 
 use crate::{
     catalogue::{ENTRIES, Entry},
-    topics::{CATALOG_GROUP, INVENTORY_GROUP, ORDERS_GROUP, PAYMENTS_GROUP, STATUS_GROUP, Topic, WEBHOOKS_GROUP},
+    topics::{
+        CATALOG_GROUP, INVENTORY_GROUP, ORDERS_GROUP, PAYMENTS_GROUP, STATUS_GROUP, Topic, WEBHOOKS_GROUP,
+    },
 };
 use serde_json::{Map, Value, json};
 

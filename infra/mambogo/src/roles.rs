@@ -82,6 +82,7 @@ impl Role {
             Self::Worker(WorkerName::Payments) => &["payments", "sandbox"],
             Self::Worker(WorkerName::Status) => &[],
             Self::Worker(WorkerName::Catalog) => &["catalog"],
+            Self::Worker(WorkerName::Webhooks) => &["webhooks"],
         }
     }
 }

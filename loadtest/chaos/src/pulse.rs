@@ -73,13 +73,7 @@ impl Pulse {
     /// What the record says of a fault between `broken` and `healed`, with the load steady since `steady`.
     ///
     /// `rate` is what is asked for, orders a second: while a backlog is worked off more are settled, for a while.
-    pub(crate) fn recovery(
-        &self,
-        rate: u32,
-        steady: Instant,
-        broken: Instant,
-        healed: Instant,
-    ) -> Recovery {
+    pub(crate) fn recovery(&self, rate: u32, steady: Instant, broken: Instant, healed: Instant) -> Recovery {
         let place =
             |at: Instant| at.duration_since(self.origin).as_millis() as usize / TENTH.as_millis() as usize;
         let mut beats = self.beats.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -42,7 +42,16 @@ async fn fuzz_a_stranger_finds_the_api_as_it_is_told() {
     let system = System::build(&settings).await;
     let all = system.start(&["all"]).await;
     let api = format!("http://{}", all.gateway());
-    let scopes = ["--scope", "inventory:write", "--scope", "payments:refund", "--scope", "catalog:write"];
+    let scopes = [
+        "--scope",
+        "inventory:write",
+        "--scope",
+        "payments:refund",
+        "--scope",
+        "catalog:write",
+        "--scope",
+        "inventory:reserve",
+    ];
     let token = system.tool(&[&["token", "--user", "stranger"], scopes.as_slice()].concat()).await;
     let work = tempfile::tempdir().unwrap();
     let mut fuzzer = tokio::process::Command::new(&plan.program);
