@@ -1,8 +1,9 @@
 //! `order.events` → the https endpoints that clients have registered for their own orders.
 //!
-//! Two halves with a table between them. The [`intake`] writes a row for each endpoint of an order's owner, once a version. [`deliver`] sends what is due: signed, each order's events in order, again with growing pauses until the
-//! endpoint says 2xx, at least once and under one id. No event is left out: one that is not taken for long disables its
-//! endpoint, and says so to its owner. [`outside`] is the one way out, and checks where it leads.
+//! Two halves with a table between them. `intake` writes a row for each endpoint of an order's owner, once a version.
+//! `deliver` sends what is due: signed, each order's events in order, again with growing pauses until the endpoint says
+//! 2xx, at least once and under one id. No event is left out: one that is not taken for long disables its endpoint, and
+//! says so to its owner. `outside` is the one way out, and checks where it leads.
 
 mod config;
 mod deliver;
