@@ -3,7 +3,6 @@
 
 use crate::{metrics, read};
 use chassis::postgres;
-use ingress::downstream::{Call, CallError, Downstream};
 use sqlx::PgPool;
 use std::{
     collections::VecDeque,
@@ -53,14 +52,12 @@ impl fmt::Display for Lsn {
 #[derive(Clone)]
 pub(crate) struct Databases {
     primary: PgPool,
-    breaker: Downstream,
     replica: Option<Replica>,
 }
 
 #[derive(Clone)]
 struct Replica {
     pool: PgPool,
-    breaker: Downstream,
     state: Arc<State>,
 }
 
@@ -72,32 +69,20 @@ struct State {
 
 impl Databases {
     /// Reads on `primary` alone.
-    pub(crate) fn one(primary: (PgPool, Downstream)) -> Self {
-        Self { primary: primary.0, breaker: primary.1, replica: None }
+    pub(crate) fn one(primary: PgPool) -> Self {
+        Self { primary, replica: None }
     }
 
     /// Reads on `replica` while it is less than `max_lag` behind, watched until `stop`.
-    pub(crate) fn two(
-        primary: (PgPool, Downstream),
-        replica: (PgPool, Downstream),
-        max_lag: Duration,
-        stop: CancellationToken,
-    ) -> Self {
-        let replica = Replica { pool: replica.0, breaker: replica.1, state: Arc::default() };
-        let watch = Watch { primary: primary.0.clone(), replica: replica.clone(), marks: VecDeque::new() };
+    pub(crate) fn two(primary: PgPool, replica: PgPool, max_lag: Duration, stop: CancellationToken) -> Self {
+        let replica = Replica { pool: replica, state: Arc::default() };
+        let watch = Watch { primary: primary.clone(), replica: replica.clone(), marks: VecDeque::new() };
         tokio::spawn(stop.run_until_cancelled_owned(watch.watch(max_lag)));
-        Self { replica: Some(replica), ..Self::one(primary) }
+        Self { primary, replica: Some(replica) }
     }
 
     /// What `query` says, of a database that knows everything up to `after`.
-    ///
-    /// # Errors
-    /// [`CallError`] of the primary, which is asked last.
-    pub(crate) async fn read<T, R>(
-        &self,
-        after: Option<Lsn>,
-        query: impl Fn(PgPool) -> R,
-    ) -> Result<T, CallError>
+    pub(crate) async fn read<T, R>(&self, after: Option<Lsn>, query: impl Fn(PgPool) -> R) -> sqlx::Result<T>
     where
         T: Send + 'static,
         R: Future<Output = sqlx::Result<T>> + Send + 'static,
@@ -112,23 +97,8 @@ impl Databases {
                 Err(why) => why,
             },
         };
-        let call = self.breaker.admit()?;
         count("primary", why);
-        let answer = query(self.primary.clone()).await;
-        shows(call, answer.as_ref().err());
-        answer.map_err(|error| CallError::Failed(error.to_string()))
-    }
-}
-
-/// What an outcome shows of the server. A query that it ended for its length was the query's fault: who asks for many
-/// such must not make others wait.
-fn shows(call: Call, error: Option<&sqlx::Error>) {
-    const QUERY_CANCELED: &str = "57014";
-    let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    if error.is_none() || code.is_some_and(|code| code == QUERY_CANCELED) {
-        call.worked();
-    } else {
-        call.failed();
+        query(self.primary.clone()).await
     }
 }
 
@@ -145,7 +115,6 @@ impl Replica {
         if self.state.lags.load(Ordering::Relaxed) {
             return Err("lagging");
         }
-        let call = self.breaker.admit().map_err(|_| "away")?;
         let (pool, asked) = (self.pool.clone(), query(self.pool.clone()));
         // in a task of its own: a query is never dropped half-way
         let answer = tokio::spawn(async move {
@@ -157,16 +126,15 @@ impl Replica {
             }
             asked.await.map(Some)
         });
-        let Ok(Ok(answer)) = tokio::time::timeout(REPLICA_PATIENCE, answer).await else {
-            call.failed();
-            self.state.answers.store(false, Ordering::Relaxed);
-            return Err("away");
-        };
-        shows(call, answer.as_ref().err());
-        match answer {
-            Ok(answer) => answer.ok_or("behind"),
-            Err(error) => {
+        match tokio::time::timeout(REPLICA_PATIENCE, answer).await {
+            Ok(Ok(Ok(Some(answer)))) => Ok(answer),
+            Ok(Ok(Ok(None))) => Err("behind"),
+            Ok(Ok(Err(error))) => {
                 tracing::warn!(%error, "the replica failed a query; the primary is asked");
+                Err("away")
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.state.answers.store(false, Ordering::Relaxed);
                 Err("away")
             }
         }

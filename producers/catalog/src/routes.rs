@@ -20,7 +20,6 @@ use chassis::clock::Clock;
 use ingress::{
     auth::CATALOG_WRITE,
     coalesce::{Bounds, Coalescer},
-    downstream::Downstream,
     log::Log,
     redis_link::{RedisConfig, RedisLink},
     surface::{Rule, Surface},
@@ -47,10 +46,6 @@ pub struct CatalogParts {
     pub config: CatalogConfig,
     /// The primary, as the role `mambogo_edge`.
     pub pool: PgPool,
-    /// The breaker around the primary's reads.
-    pub primary: Downstream,
-    /// The breaker around the replica's, where there is one.
-    pub replica: Downstream,
     /// Redis.
     pub redis: RedisLink,
     /// The same again, for the channel on which changes are heard.
@@ -87,15 +82,12 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] for a URL that does not read.
     pub fn start(parts: CatalogParts, stop: CancellationToken) -> Result<Self, CatalogError> {
-        let CatalogParts { config, pool, primary, replica: of_replica, redis, redis_config, log, clock } =
-            parts;
+        let CatalogParts { config, pool, redis, redis_config, log, clock } = parts;
         let shelf = Arc::new(Shelf::new());
         hearing::listen(shelf.clone(), &redis_config, &redis, clock.clone(), stop.clone())?;
         let databases = match &config.replica {
-            Some(replica) => {
-                Databases::two((pool, primary), (replica.open()?, of_replica), config.max_lag, stop)
-            }
-            None => Databases::one((pool, primary)),
+            Some(replica) => Databases::two(pool, replica.open()?, config.max_lag, stop),
+            None => Databases::one(pool),
         };
         let writer = config.writer.map(|writer| writer.open()).transpose()?;
         let categories = read_categories(databases.clone());
