@@ -78,7 +78,7 @@ async fn a_group_is_behind_by_its_lane_and_the_view_by_its_commits() {
     let cluster = Cluster::plain(testbed::kafka_brokers(), topics.prefix.clone());
     let mut audit: PgConnection = database.connect("audit").await;
     let rows = read_at(&cluster, &mut audit, Timestamp(NOW)).await.unwrap();
-    assert_eq!(rows.len(), 8, "four groups, two partitions");
+    assert_eq!(rows.len(), 10, "five groups, two partitions");
 
     let of = |group, partition| rows.iter().find(|r| r.group == group && r.partition == partition).unwrap();
     let orders = of("orders", 1);

@@ -25,8 +25,9 @@ impl Pooler {
         let folder = TempDir::new().unwrap();
         // it does not run as root, and reads its settings as whom it runs as
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let users = ["orders", "inventory", "payments", "sandbox", "catalog", "edge", "relay", "audit"]
-            .map(|role| format!("\"mambogo_{role}\" \"mambogo\"\n"));
+        let users =
+            ["orders", "inventory", "payments", "sandbox", "catalog", "webhooks", "edge", "relay", "audit"]
+                .map(|role| format!("\"mambogo_{role}\" \"mambogo\"\n"));
         let (list, settings) = (folder.path().join("users"), folder.path().join("pgbouncer.ini"));
         fs::write(&list, users.concat()).unwrap();
         let text = format!(
