@@ -75,7 +75,6 @@ missing_packages() {
   [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
   if [ "$INSTANCE" = test ]; then
     has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
-    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || echo faketime
   fi
 }
 

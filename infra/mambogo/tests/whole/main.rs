@@ -30,3 +30,4 @@ mod road;
 mod sweep;
 mod system;
 mod trace;
+mod webhooks;
