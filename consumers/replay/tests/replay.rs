@@ -38,6 +38,8 @@ impl Bench {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", testbed::kafka_brokers())
             .set("linger.ms", "5")
+            // a batch that is tried again lands before the ones behind it
+            .set("enable.idempotence", "true")
             .create()
             .unwrap();
         Self { topics: Topics::create(partitions).await, producer }

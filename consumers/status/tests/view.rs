@@ -43,6 +43,8 @@ impl Bench {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", testbed::kafka_brokers())
             .set("linger.ms", "0")
+            // a batch that is tried again lands before the ones behind it
+            .set("enable.idempotence", "true")
             .create()
             .unwrap();
         Self { topics: Topics::create(partitions).await, redis: Redis::start().await, producer }
