@@ -200,6 +200,11 @@ impl Client {
         Self::view(&answer)
     }
 
+    /// Reads `path`: the HTTP status, 0 when no whole answer came.
+    pub async fn get(&self, path: &str) -> u16 {
+        status(&self.send(self.request(Method::GET, path).body(Full::default()), self.patience).await)
+    }
+
     /// The ids of products that are sold, at most `most`, page by page, in the catalogue's order.
     ///
     /// # Errors

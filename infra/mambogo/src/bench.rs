@@ -1,6 +1,7 @@
 //! `mambogo bench`: the table of goals, run scenario by scenario against processes of its own on a stack that stands,
 //! each ended by the audit; the result as a table, a file for machines and a page with plots.
 
+mod catalogue;
 mod fill;
 mod goals;
 mod processes;
@@ -51,6 +52,9 @@ pub(crate) struct BenchArgs {
     /// How long the brokers are warmed up; 60s, or 20s with --short
     #[arg(long, value_parser = duration)]
     warm_up: Option<Duration>,
+    /// Products that the scenario `catalogue` fills the catalogue up to
+    #[arg(long, default_value_t = 1_000_000)]
+    products: i64,
     /// A process of the stack whose CPU and memory is measured, as NAME=PID: broker, database, Redis
     #[arg(long, value_parser = part)]
     watch: Vec<Part>,
@@ -69,8 +73,10 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
             false => args.only.iter().any(|o| o == s.name),
         })
         .collect();
-    if chosen.is_empty() {
-        return Err(format!("there is no such scenario; there are: {}", scenarios::names().join(", ")).into());
+    let reads = args.only.iter().any(|only| only == catalogue::NAME);
+    if chosen.is_empty() && !reads {
+        let names = scenarios::names().join(", ");
+        return Err(format!("there is no such scenario; there are: {names}, {}", catalogue::NAME).into());
     }
     let mut bench = Bench {
         environment,
@@ -91,8 +97,13 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
         results.add(result);
         results.write(&args.results)?;
     }
-    println!("{results}");
+    if !results.is_empty() {
+        println!("{results}");
+    }
     bench.end().await;
+    if reads && !bench.stop.is_cancelled() {
+        catalogue::run(environment, scale, args.products, &bench.watch, &args.results).await?;
+    }
     if results.is_clean() {
         Ok(())
     } else {
@@ -156,7 +167,7 @@ impl Bench<'_> {
             }
             running.stop().await;
         }
-        let processes = Processes::start(topology).await?;
+        let processes = Processes::start(topology, &[]).await?;
         let gateway = processes.gateway();
         self.running = Some(processes);
         let target = load::target(self.environment, gateway, "bench").await?;

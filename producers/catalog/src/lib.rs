@@ -22,6 +22,7 @@ mod hearing;
 mod level2;
 
 mod databases;
+mod plan;
 mod read;
 mod search {
     pub(crate) mod read;
@@ -34,4 +35,5 @@ pub mod metrics;
 mod plans;
 
 pub use config::CatalogConfig;
+pub use plan::{PlanError, plan};
 pub use routes::{Catalog, CatalogError, CatalogParts, surface};

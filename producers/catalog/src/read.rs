@@ -45,7 +45,6 @@ pub(crate) async fn page(
 }
 
 /// How Postgres reads that page. What a recursion asks is only planned when it is run.
-#[cfg(test)]
 pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted, category: Option<i32>) -> sqlx::Result<String> {
     let lines = page_query("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ", wanted, category)
         .build()

@@ -38,6 +38,8 @@ pub(crate) enum Topology {
         /// Relays.
         relays: usize,
     },
+    /// The gateway, and nothing that works behind it.
+    Gateway,
 }
 
 impl Topology {
@@ -54,6 +56,7 @@ impl Topology {
                 &["work", "payments"],
                 &["work", "status"],
             ],
+            Self::Gateway => &[&["serve"]],
             Self::Scaled { workers, relays } => {
                 let relays = std::iter::repeat_n(&["relay"] as &[&str], relays);
                 let workers = std::iter::repeat_n(&["work"] as &[&str], workers);
@@ -64,6 +67,9 @@ impl Topology {
     }
 }
 
+/// Settings that a process has beside those of the bench.
+pub(crate) type Settings = &'static [(&'static str, &'static str)];
+
 /// One process; ended when it is dropped.
 struct Process {
     arguments: &'static [&'static str],
@@ -71,6 +77,7 @@ struct Process {
     management: SocketAddr,
     part: Part,
     child: Child,
+    settings: Settings,
 }
 
 impl Process {
@@ -78,6 +85,7 @@ impl Process {
         arguments: &'static [&'static str],
         gateway: SocketAddr,
         part: Option<Part>,
+        settings: Settings,
     ) -> Result<Self, Failure> {
         let management = free_address()?;
         let child = Command::new(std::env::current_exe()?)
@@ -85,6 +93,7 @@ impl Process {
             .env("GATEWAY_ADDR", gateway.to_string())
             .env("MANAGEMENT_ADDR", management.to_string())
             .env("RUST_LOG", "warn")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -92,7 +101,7 @@ impl Process {
         let pid = child.id().ok_or("a process ended at once")?;
         let part = part.unwrap_or_else(|| Part::new(format!("mambogo {}", arguments.join(" ")), pid));
         part.moved_to(pid);
-        let process = Self { arguments, gateway, management, part, child };
+        let process = Self { arguments, gateway, management, part, child, settings };
         process.is_ready().await?;
         Ok(process)
     }
@@ -131,11 +140,11 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    pub(crate) async fn start(topology: Topology) -> Result<Self, Failure> {
+    pub(crate) async fn start(topology: Topology, settings: Settings) -> Result<Self, Failure> {
         let gateway = free_address()?;
         let mut processes = Vec::new();
         for arguments in topology.processes() {
-            processes.push(Process::start(arguments, gateway, None).await?);
+            processes.push(Process::start(arguments, gateway, None, settings).await?);
         }
         Ok(Self { topology, processes })
     }
@@ -155,6 +164,12 @@ impl Processes {
             timings.add(&get(process.management, "/metrics").await.unwrap_or_default());
         }
         timings
+    }
+
+    /// What the first of them says of itself (Prometheus' text format).
+    pub(crate) async fn metrics(&self) -> Result<String, Failure> {
+        let first = self.processes.first().ok_or("nothing runs")?;
+        Ok(get(first.management, "/metrics").await?)
     }
 
     /// What is measured of them.
@@ -180,8 +195,9 @@ impl Processes {
             let Some(mut worker) = self.processes.pop() else { break };
             kills.push(began.elapsed().as_secs());
             worker.child.kill().await?;
-            let (arguments, gateway, part) = (worker.arguments, worker.gateway, worker.part.clone());
-            self.processes.push(Process::start(arguments, gateway, Some(part)).await?);
+            let Process { arguments, gateway, settings, .. } = worker;
+            let part = worker.part.clone();
+            self.processes.push(Process::start(arguments, gateway, Some(part), settings).await?);
             at += every;
         }
         Ok(kills)

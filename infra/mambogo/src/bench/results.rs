@@ -70,6 +70,11 @@ impl Results {
         self.scenarios.push(result);
     }
 
+    /// Whether nothing was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.scenarios.is_empty()
+    }
+
     /// Whether no promise was broken; goals may be missed.
     pub(crate) fn is_clean(&self) -> bool {
         self.scenarios.iter().all(|result| result.audit.is_empty() && result.outcome.verdict.is_clean())
