@@ -3,6 +3,7 @@
 
 use crate::{metrics, read};
 use chassis::postgres;
+use ingress::downstream::{Call, CallError, Downstream};
 use sqlx::PgPool;
 use std::{
     collections::VecDeque,
@@ -52,12 +53,14 @@ impl fmt::Display for Lsn {
 #[derive(Clone)]
 pub(crate) struct Databases {
     primary: PgPool,
+    breaker: Downstream,
     replica: Option<Replica>,
 }
 
 #[derive(Clone)]
 struct Replica {
     pool: PgPool,
+    breaker: Downstream,
     state: Arc<State>,
 }
 
@@ -69,20 +72,33 @@ struct State {
 
 impl Databases {
     /// Reads on `primary` alone.
-    pub(crate) fn one(primary: PgPool) -> Self {
-        Self { primary, replica: None }
+    pub(crate) fn one(primary: (PgPool, Downstream)) -> Self {
+        Self { primary: primary.0, breaker: primary.1, replica: None }
     }
 
     /// Reads on `replica` while it is less than `max_lag` behind, watched until `stop`.
-    pub(crate) fn two(primary: PgPool, replica: PgPool, max_lag: Duration, stop: CancellationToken) -> Self {
-        let replica = Replica { pool: replica, state: Arc::default() };
-        let watch = Watch { primary: primary.clone(), replica: replica.clone(), marks: VecDeque::new() };
+    pub(crate) fn two(
+        primary: (PgPool, Downstream),
+        replica: (PgPool, Downstream),
+        max_lag: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        let replica = Replica { pool: replica.0, breaker: replica.1, state: Arc::default() };
+        let (pool, breaker) = primary.clone();
+        let watch = Watch { primary: pool, breaker, replica: replica.clone(), marks: VecDeque::new() };
         tokio::spawn(stop.run_until_cancelled_owned(watch.watch(max_lag)));
-        Self { primary, replica: Some(replica) }
+        Self { replica: Some(replica), ..Self::one(primary) }
     }
 
     /// What `query` says, of a database that knows everything up to `after`.
-    pub(crate) async fn read<T, R>(&self, after: Option<Lsn>, query: impl Fn(PgPool) -> R) -> sqlx::Result<T>
+    ///
+    /// # Errors
+    /// [`CallError`] of the primary, which is asked last.
+    pub(crate) async fn read<T, R>(
+        &self,
+        after: Option<Lsn>,
+        query: impl Fn(PgPool) -> R,
+    ) -> Result<T, CallError>
     where
         T: Send + 'static,
         R: Future<Output = sqlx::Result<T>> + Send + 'static,
@@ -97,8 +113,23 @@ impl Databases {
                 Err(why) => why,
             },
         };
+        let call = self.breaker.admit()?;
         count("primary", why);
-        query(self.primary.clone()).await
+        let answer = query(self.primary.clone()).await;
+        shows(call, answer.as_ref().err());
+        answer.map_err(|error| CallError::Failed(error.to_string()))
+    }
+}
+
+/// What an outcome shows of the server. A query that it ended for its length was the query's fault: who asks for many
+/// such must not make others wait.
+fn shows(call: Call, error: Option<&sqlx::Error>) {
+    const QUERY_CANCELED: &str = "57014";
+    let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+    if error.is_none() || code.is_some_and(|code| code == QUERY_CANCELED) {
+        call.worked();
+    } else {
+        call.failed();
     }
 }
 
@@ -115,6 +146,7 @@ impl Replica {
         if self.state.lags.load(Ordering::Relaxed) {
             return Err("lagging");
         }
+        let call = self.breaker.admit().map_err(|_| "away")?;
         let (pool, asked) = (self.pool.clone(), query(self.pool.clone()));
         // in a task of its own: a query is never dropped half-way
         let answer = tokio::spawn(async move {
@@ -126,15 +158,16 @@ impl Replica {
             }
             asked.await.map(Some)
         });
-        match tokio::time::timeout(REPLICA_PATIENCE, answer).await {
-            Ok(Ok(Ok(Some(answer)))) => Ok(answer),
-            Ok(Ok(Ok(None))) => Err("behind"),
-            Ok(Ok(Err(error))) => {
+        let Ok(Ok(answer)) = tokio::time::timeout(REPLICA_PATIENCE, answer).await else {
+            call.failed();
+            self.state.answers.store(false, Ordering::Relaxed);
+            return Err("away");
+        };
+        shows(call, answer.as_ref().err());
+        match answer {
+            Ok(answer) => answer.ok_or("behind"),
+            Err(error) => {
                 tracing::warn!(%error, "the replica failed a query; the primary is asked");
-                Err("away")
-            }
-            Ok(Err(_)) | Err(_) => {
-                self.state.answers.store(false, Ordering::Relaxed);
                 Err("away")
             }
         }
@@ -148,6 +181,7 @@ fn count(from: &'static str, why: &'static str) {
 /// Looks again and again how far the replica is.
 struct Watch {
     primary: PgPool,
+    breaker: Downstream,
     replica: Replica,
     /// Where the primary was, and when; from the first place that the replica has not reached.
     marks: VecDeque<(Lsn, Instant)>,
@@ -178,8 +212,7 @@ impl Watch {
 
     /// How old the newest state is that the replica shows. A primary that does not answer makes nothing new.
     async fn look(&mut self) -> sqlx::Result<Duration> {
-        let place = ask(&self.primary, |pool| async move { read::position(&pool).await }).await;
-        if let Ok(Some(place)) = place
+        if let Some(place) = self.position().await
             && self.marks.back().is_none_or(|(newest, _)| place > *newest)
             && self.marks.len() < MARKS
         {
@@ -190,6 +223,15 @@ impl Watch {
             self.marks.pop_front();
         }
         Ok(self.marks.front().map_or(Duration::ZERO, |(_, at)| at.elapsed()))
+    }
+
+    /// Where the primary is. A call like any other to its breaker: while the replica answers nobody else may be asking the
+    /// primary, and one that has long been back would be refused to the first who need it.
+    async fn position(&self) -> Option<Lsn> {
+        let call = self.breaker.admit().ok()?;
+        let place = ask(&self.primary, |pool| async move { read::position(&pool).await }).await;
+        shows(call, place.as_ref().err());
+        place.ok().flatten()
     }
 }
 
@@ -205,6 +247,57 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chassis::breaker::Position;
+    use std::future;
+
+    /// A database that is read as primary and as replica, and their breakers.
+    async fn both(database: &testbed::Database, stop: CancellationToken) -> (Databases, [Downstream; 2]) {
+        let pool = |max| {
+            let limits = chassis::postgres::PoolLimits { min: 0, max, ..Default::default() };
+            let session = chassis::postgres::SessionLimits::EDGE;
+            postgres::pool(&database.url("edge"), "test", session, limits).unwrap()
+        };
+        let breakers = ["primary", "replica"].map(|name| Downstream::new(name, Duration::from_secs(3)));
+        let [primary, replica] = breakers.clone();
+        let databases =
+            Databases::two((pool(2), primary), (pool(REPLICAS), replica), Duration::from_secs(60), stop);
+        (databases, breakers)
+    }
+
+    /// Connections of the pool that stands for the replica, by which a query knows it.
+    const REPLICAS: u32 = 3;
+
+    #[tokio::test]
+    async fn a_primary_that_is_back_is_taken_back_though_nobody_reads_it() {
+        let (database, stop) = (testbed::Database::create().await, CancellationToken::new());
+        let (_databases, [primary, _]) = both(&database, stop.child_token()).await;
+        while primary.position() != Position::Open {
+            if let Ok(call) = primary.admit() {
+                call.failed();
+            }
+        }
+        testbed::eventually("it is taken back", async || primary.position() == Position::Closed).await;
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_is_slow_to_answer_queries_is_left_alone_though_it_answers_looks() {
+        let (database, stop) = (testbed::Database::create().await, CancellationToken::new());
+        let (databases, [_, replica]) = both(&database, stop.child_token()).await;
+        let query = |pool: PgPool| async move {
+            if pool.options().get_max_connections() == REPLICAS {
+                future::pending().await
+            } else {
+                Ok("the primary's")
+            }
+        };
+        testbed::eventually("it is left alone", async || {
+            assert_eq!(databases.read(None, query).await, Ok("the primary's"));
+            replica.position() == Position::Open
+        })
+        .await;
+        stop.cancel();
+    }
 
     #[test]
     fn a_place_reads_as_postgres_writes_it() {

@@ -22,6 +22,7 @@ mod hearing;
 mod level2;
 
 mod databases;
+mod placed;
 mod plan;
 mod read;
 mod search {

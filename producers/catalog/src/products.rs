@@ -4,16 +4,14 @@ use crate::{
     databases::Lsn,
     level2::{Kept, Level2},
     metrics::Levels,
+    placed::ByPlace,
     product::Product,
     shelf::{Boarding, Held, Known, Shelf},
 };
 use chassis::clock::Clock;
-use ingress::coalesce::{Coalescer, Unanswered};
+use ingress::coalesce::Unanswered;
 use schemas::{ids::ProductId, time::Timestamp};
 use std::{sync::Arc, time::Instant};
-
-/// A read of Postgres: which product, and the write it must know of.
-pub(crate) type Question = (ProductId, Option<Lsn>);
 
 /// Neither level could say whether there is such a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub(crate) struct Unreadable;
 pub(crate) struct Products {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) level2: Level2,
-    pub(crate) database: Coalescer<Question, Option<Product>>,
+    pub(crate) database: ByPlace<ProductId, Option<Product>>,
     pub(crate) clock: Clock,
     pub(crate) counts: Levels,
 }

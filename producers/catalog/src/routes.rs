@@ -9,8 +9,9 @@ use crate::{
     level2::Level2,
     list,
     metrics::Levels,
+    placed::{ByPlace, Placed},
     product::{self, Product},
-    products::{Products, Question},
+    products::Products,
     read::{self, Category},
     shelf::Shelf,
     store::Writer,
@@ -20,10 +21,12 @@ use chassis::clock::Clock;
 use ingress::{
     auth::CATALOG_WRITE,
     coalesce::{Bounds, Coalescer},
+    downstream::Downstream,
     log::Log,
     redis_link::{RedisConfig, RedisLink},
     surface::{Rule, Surface},
 };
+use schemas::ids::ProductId;
 use sqlx::PgPool;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +49,10 @@ pub struct CatalogParts {
     pub config: CatalogConfig,
     /// The primary, as the role `mambogo_edge`.
     pub pool: PgPool,
+    /// The breaker around the primary's reads.
+    pub primary: Downstream,
+    /// The breaker around the replica's, where there is one.
+    pub replica: Downstream,
     /// Redis.
     pub redis: RedisLink,
     /// The same again, for the channel on which changes are heard.
@@ -70,7 +77,7 @@ pub enum CatalogError {
 /// The catalogue endpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
-    pub(crate) pages: Coalescer<(Wanted, Option<Lsn>), Vec<Product>>,
+    pub(crate) pages: ByPlace<Wanted, Vec<Product>>,
     pub(crate) products: Products,
     pub(crate) categories: Coalescer<(), Arc<Vec<Category>>>,
     pub(crate) writer: Option<Writer>,
@@ -82,21 +89,28 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`] for a URL that does not read.
     pub fn start(parts: CatalogParts, stop: CancellationToken) -> Result<Self, CatalogError> {
-        let CatalogParts { config, pool, redis, redis_config, log, clock } = parts;
+        let CatalogParts { config, pool, primary, replica: of_replica, redis, redis_config, log, clock } =
+            parts;
         let shelf = Arc::new(Shelf::new());
         hearing::listen(shelf.clone(), &redis_config, &redis, clock.clone(), stop.clone())?;
         let databases = match &config.replica {
-            Some(replica) => Databases::two(pool, replica.open()?, config.max_lag, stop),
-            None => Databases::one(pool),
+            Some(replica) => {
+                Databases::two((pool, primary), (replica.open()?, of_replica), config.max_lag, stop)
+            }
+            None => Databases::one((pool, primary)),
         };
         let writer = config.writer.map(|writer| writer.open()).transpose()?;
         let categories = read_categories(databases.clone());
         Ok(Self {
-            pages: read_pages(databases.clone(), categories.clone()),
+            pages: ByPlace::start(["catalog_pages", "catalog_pages_after"], |name| {
+                read_pages(name, databases.clone(), categories.clone())
+            }),
             products: Products {
                 shelf,
                 level2: Level2::new(redis),
-                database: read_products(databases),
+                database: ByPlace::start(["catalog_products", "catalog_products_after"], |name| {
+                    read_products(name, databases.clone())
+                }),
                 clock: clock.clone(),
                 counts: Levels::new(),
             },
@@ -106,8 +120,8 @@ impl Catalog {
     }
 }
 
-fn read_products(databases: Databases) -> Coalescer<Question, Option<Product>> {
-    Coalescer::start("catalog_products", Bounds::default(), move |asked: Vec<Question>| {
+fn read_products(name: &'static str, databases: Databases) -> Coalescer<Placed<ProductId>, Option<Product>> {
+    Coalescer::start(name, Bounds::default(), move |asked: Vec<Placed<ProductId>>| {
         let databases = databases.clone();
         async move {
             let ids: Arc<[Uuid]> = asked.iter().map(|(id, _)| id.0).collect();
@@ -133,12 +147,13 @@ fn read_categories(databases: Databases) -> Coalescer<(), Arc<Vec<Category>>> {
 }
 
 fn read_pages(
+    name: &'static str,
     databases: Databases,
     categories: Coalescer<(), Arc<Vec<Category>>>,
-) -> Coalescer<(Wanted, Option<Lsn>), Vec<Product>> {
+) -> Coalescer<Placed<Wanted>, Vec<Product>> {
     // each page is a query of its own; what is shared is the bound on how many run
     let bounds = Bounds { batch: 1, concurrent: 8, queue: 1_000, ..Bounds::default() };
-    Coalescer::start("catalog_pages", bounds, move |asked: Vec<(Wanted, Option<Lsn>)>| {
+    Coalescer::start(name, bounds, move |asked: Vec<Placed<Wanted>>| {
         let (databases, categories) = (databases.clone(), categories.clone());
         async move {
             let mut pages = Vec::with_capacity(asked.len());

@@ -105,6 +105,11 @@ pub(crate) fn start(
     let GatewayParts { log, clock } = parts;
     let (kafka, postgres) =
         (Downstream::new("kafka", KAFKA_LIMIT), Downstream::new("postgres", POSTGRES_LIMIT));
+    // of their own: what the catalogue's searches suffer is not what stock levels do
+    let (primary, replica) = (
+        Downstream::new("catalog-primary", POSTGRES_LIMIT),
+        Downstream::new("catalog-replica", POSTGRES_LIMIT),
+    );
     let log: Log = Arc::new(LogBreaker::new(log, kafka.clone()));
     let pool = config.pool.open()?;
     let redis = RedisLink::start(config.redis.clone(), stop.clone())?;
@@ -147,6 +152,8 @@ pub(crate) fn start(
     let catalog = CatalogParts {
         config: config.catalog,
         pool: pool.clone(),
+        primary: primary.clone(),
+        replica: replica.clone(),
         redis: redis.clone(),
         redis_config: config.redis,
         log: log.clone(),
@@ -178,7 +185,7 @@ pub(crate) fn start(
         let cache = ResponseCache::new(cache, KEPT_FOR_ALL, background, clock.clone());
         surface = surface.around(|routes| cache.around(routes));
     }
-    let app = downstream::told(surface.guarded(guard), [of_limits, kafka, postgres].into());
+    let app = downstream::told(surface.guarded(guard), [of_limits, kafka, postgres, primary, replica].into());
     Ok((layers::around(outside::dressed(app, &config.origins)), watched))
 }
 

@@ -1,11 +1,18 @@
 //! The system with Stripe's client, pointed at `mambogo provider`: a provider that loses answers, fails and is slow.
 
 use crate::system::{Process, System, assert_conserved, order_of};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, net::TcpListener, time::Duration};
-use testbed::{eventually, eventually_within};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+use testbed::{Proxy, eventually, eventually_within};
 
 const SOON: Duration = Duration::from_secs(120);
+
+type Way<'a> = &'a dyn Fn(&Proxy);
 
 /// The provider, as a process of its own.
 struct Provider {
@@ -172,5 +179,67 @@ async fn a_provider_that_is_down_is_left_alone_declines_nobody_and_is_taken_back
     }
     assert_eq!(all.metric(state).await, Some(0.0), "it is closed again");
     assert_books_agree(&system, &provider).await;
+    all.stop().await;
+}
+
+/// Less than any wait for the provider in the test below, and much more than an answer takes.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_away_or_slow_leaves_every_route_at_its_usual_pace() {
+    let sandbox = System::build(&[]).await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let _provider = Provider::start(&sandbox, &address).await;
+    let proxy = Proxy::to(&address).await;
+    let base = format!("http://{}", proxy.address());
+    let settings = [
+        ("PAYMENT_PROVIDER", "stripe"),
+        ("STRIPE_BASE_URL", &*base),
+        ("STRIPE_SECRET_KEY", "sk_test_1"),
+        ("PAYMENT_CALL_TIMEOUT", "30s"),
+        ("PAYMENT_RETRY_LONGEST", "1s"),
+        ("PAYMENT_BREAKER_COOL_DOWN", "1s"),
+        ("PAYMENT_BREAKER_LONGEST", "1s"),
+    ];
+    let all = sandbox.launch(&["all"], &settings);
+    all.is_ready().await;
+    sandbox.is_proved(&all).await;
+    let client = sandbox.client_with(&all, "alice", &["inventory:write"]).await;
+    let product = sandbox.product(500).await;
+    let slow = |proxy: &Proxy| proxy.slow(Duration::from_secs(20));
+    let ways: [(&str, Way<'_>); 3] = [("cut", &Proxy::cut), ("held", &Proxy::hold), ("slow", &slow)];
+    let mut orders = Vec::new();
+    for (way, away) in ways {
+        away(&proxy);
+        let order = order_of(&product, 1, "CREDIT_CARD");
+        for n in 0..10 {
+            let began = Instant::now();
+            let answer = client.submit(&format!("{way}-{n}"), &order).await;
+            assert!(began.elapsed() < AT_ONCE, "{way}: an order took {:?}", began.elapsed());
+            assert_eq!(answer.status, 202, "{way}: {}", answer.body);
+            orders.push(answer.body["orderId"].as_str().unwrap().to_owned());
+        }
+        let last = orders.last().unwrap();
+        // stock is reserved, and the payment under way
+        let reads = ["/api/products?limit=5".to_owned(), format!("/api/products/{product}")];
+        let more =
+            [format!("/api/inventory/{product}"), format!("/api/orders/{last}"), "/api/cart".to_owned()];
+        join_all(reads.iter().chain(&more).flat_map(|path| std::iter::repeat_n(path, 5)).map(async |path| {
+            let began = Instant::now();
+            let answer = client.get(path).await;
+            assert_eq!(answer.status, 200, "{way}: {path}: {}", answer.body);
+            assert!(began.elapsed() < AT_ONCE, "{way}: {path} took {:?}", began.elapsed());
+        }))
+        .await;
+        // workers go on as well: what needs no payment is done
+        let cancel = client.request(reqwest::Method::POST, &format!("/api/orders/{last}/cancel"));
+        assert!(client.send(cancel).await.status.is_success(), "{way}");
+        assert_eq!(client.settled(last).await["status"], "CANCELLED", "{way}");
+        orders.pop();
+    }
+    proxy.open();
+    for id in &orders {
+        assert_eq!(client.settled(id).await["status"], "CONFIRMED", "{id}");
+    }
     all.stop().await;
 }

@@ -13,6 +13,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, CATALOG_WRITE, Verifier, mint},
+    downstream::Downstream,
     guard::Guard,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
     redis_link::{RedisConfig, RedisLink},
@@ -112,6 +113,8 @@ impl Stage {
         let parts = CatalogParts {
             config: CatalogConfig::from_environment(&environment).unwrap(),
             pool: pool.clone(),
+            primary: Downstream::new("catalog-primary", Duration::from_secs(3)),
+            replica: Downstream::new("catalog-replica", Duration::from_secs(1)),
             redis: link,
             redis_config,
             log: Arc::new(Partitions),
