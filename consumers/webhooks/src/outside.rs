@@ -4,7 +4,7 @@
 use crate::config::WebhooksConfig;
 use chassis::egress::{Egress, Refused};
 use reqwest::{
-    Client,
+    Certificate, Client,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
@@ -66,12 +66,14 @@ pub(crate) struct Outside {
 
 impl Outside {
     pub(crate) fn new(config: &WebhooksConfig) -> reqwest::Result<Self> {
-        Self::resolving(config, |name| Box::pin(system(name)))
+        Self::resolving(config, |name| Box::pin(system(name)), Vec::new())
     }
 
+    /// `roots` vouch for endpoints beside those that the system knows.
     fn resolving(
         config: &WebhooksConfig,
         lookup: impl Fn(String) -> Looking + Send + Sync + 'static,
+        roots: Vec<Certificate>,
     ) -> reqwest::Result<Self> {
         let checked = Checked { egress: config.egress.clone(), lookup: Arc::new(lookup) };
         let client = Client::builder()
@@ -81,6 +83,7 @@ impl Outside {
             .no_proxy()
             .referer(false)
             .dns_resolver(checked)
+            .tls_certs_merge(roots)
             .connect_timeout(CONNECT)
             .timeout(config.timeout)
             .pool_idle_timeout(IDLE)

@@ -1,5 +1,7 @@
 //! Where the way out leads, whatever was registered, and whatever a name means by now.
 
+mod tls;
+
 use super::*;
 use chassis::settings::Environment;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,15 +29,25 @@ async fn listener() -> (TcpListener, u16) {
 
 /// The way out, where every name means `addresses`; how often it was asked.
 fn meaning(config: &WebhooksConfig, addresses: &[&str]) -> (Outside, Arc<AtomicUsize>) {
+    meaning_to(config, addresses, Vec::new())
+}
+
+/// The same, where `roots` vouch for endpoints as well.
+fn meaning_to(
+    config: &WebhooksConfig,
+    addresses: &[&str],
+    roots: Vec<Certificate>,
+) -> (Outside, Arc<AtomicUsize>) {
     let addresses: Vec<SocketAddr> =
         addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
-    let outside = Outside::resolving(config, move |_| {
+    let lookup = move |_| -> Looking {
         counted.fetch_add(1, Ordering::SeqCst);
         let addresses = addresses.clone();
         Box::pin(async move { Ok(addresses) })
-    });
+    };
+    let outside = Outside::resolving(config, lookup, roots);
     (outside.unwrap(), asked)
 }
 
