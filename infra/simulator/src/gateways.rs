@@ -29,6 +29,8 @@ use uuid::Uuid;
 
 /// A claim's lease: delivery time-out and 5 s.
 pub(super) const LEASE: u64 = 10_000;
+/// How long the proof of views rests, in ms.
+const REST: u64 = 500;
 /// From hand-over, a record is on the log within this time or never.
 pub(super) const DELIVERY: u64 = 5_000;
 /// How long a submit waits for its row, and a read for the proof that nothing is there.
@@ -50,7 +52,7 @@ impl Gateway {
         Self {
             link: Link::default(),
             claims: ClaimProof::new(Duration::from_millis(LEASE)),
-            views: ViewProof::default(),
+            views: ViewProof::new(Duration::from_millis(REST)),
             // as the real one's: a life before this one may have produced without a claim
             unclaimed: 1,
             renewed: 0,
@@ -222,7 +224,7 @@ impl World {
             (Ask::Lanes, _) => gateway.claims.lanes(&lanes),
             _ => {}
         }
-        let (Some(memory), ask) = gateway.views.ask() else { return };
+        let (Some(memory), ask) = gateway.views.ask(now) else { return };
         let answer = match ask {
             AskView::Outboxes => ViewAnswer::Outboxes(vec![(LANE, seq)]),
             AskView::Drained(rows) => {
@@ -231,7 +233,7 @@ impl World {
             }
             AskView::Ends => ViewAnswer::Ends(events),
             AskView::Committed => ViewAnswer::Committed(committed),
-            AskView::Nothing => return,
+            AskView::Nothing | AskView::NotBefore(_) => return,
         };
         gateway.views.told(&memory, answer);
     }

@@ -235,6 +235,8 @@ impl RedisLink {
 }
 
 /// The server does not know the script: it was restarted or flushed.
+/// Longest pause between two tries to connect.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 
 /// Runs of one script, gathered for one round trip.
@@ -297,7 +299,7 @@ impl Keeper {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(Duration::from_millis(10))
-            .with_max_delay(Duration::from_secs(1))
+            .with_max_delay(LONGEST_PAUSE)
             .without_max_times();
         let mut delays = backoff.build();
         loop {
@@ -305,7 +307,7 @@ impl Keeper {
                 Ok(life) => return life,
                 Err(error) => tracing::debug!(%error, "Redis does not answer"),
             }
-            tokio::time::sleep(delays.next().unwrap_or(Duration::from_secs(1))).await;
+            tokio::time::sleep(delays.next().unwrap_or(LONGEST_PAUSE)).await;
         }
     }
 

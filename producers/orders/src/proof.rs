@@ -170,6 +170,8 @@ pub struct Memory {
 /// What to ask next about views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AskView {
+    /// Nothing to do before this.
+    NotBefore(Instant),
     /// The last packed row of each orders lane.
     Outboxes,
     /// Whether the outboxes still hold any of these rows or of those before them.
@@ -187,7 +189,8 @@ pub type Outboxes = Vec<(uuid::Uuid, i64)>;
 
 #[derive(Debug, Clone)]
 enum Stage {
-    Outboxes,
+    /// Not before this.
+    Outboxes(Instant),
     Draining(Outboxes),
     Ends,
     Reading(Vec<i64>),
@@ -196,17 +199,27 @@ enum Stage {
 
 /// Whether a view in Redis is as new as any that a client saw before Redis lost its memory: every event decided
 /// before that has left its outbox and was consumed by the status worker. Until then a read asks Postgres too.
-#[derive(Debug, Clone, Default)]
+///
+/// What Redis lost for all, some gateways have back later than others, and those tell from Postgres meanwhile: the proof
+/// begins only after a rest in which all are back.
+#[derive(Debug, Clone)]
 pub struct ViewProof {
+    rest: Duration,
     of: Option<(Memory, Stage)>,
 }
 
 impl ViewProof {
+    /// One that proves nothing yet, and rests for so long before it begins.
+    #[must_use]
+    pub fn new(rest: Duration) -> Self {
+        Self { rest, of: None }
+    }
+
     /// A read came from `memory`. Another one than before begins anew. Says whether it did.
-    pub fn seen(&mut self, memory: &Memory) -> bool {
+    pub fn seen(&mut self, memory: &Memory, now: Instant) -> bool {
         let is_known = self.of.as_ref().is_some_and(|(known, _)| known == memory);
         if !is_known {
-            self.of = Some((memory.clone(), Stage::Outboxes));
+            self.of = Some((memory.clone(), Stage::Outboxes(now + self.rest)));
         }
         !is_known
     }
@@ -219,10 +232,11 @@ impl ViewProof {
 
     /// What to ask next, and for which memory.
     #[must_use]
-    pub fn ask(&self) -> (Option<Memory>, AskView) {
+    pub fn ask(&self, now: Instant) -> (Option<Memory>, AskView) {
         let Some((memory, stage)) = &self.of else { return (None, AskView::Nothing) };
         let ask = match stage {
-            Stage::Outboxes => AskView::Outboxes,
+            Stage::Outboxes(ripe) if now < *ripe => AskView::NotBefore(*ripe),
+            Stage::Outboxes(_) => AskView::Outboxes,
             Stage::Draining(outboxes) => AskView::Drained(outboxes.clone()),
             Stage::Ends => AskView::Ends,
             Stage::Reading(_) => AskView::Committed,
@@ -238,7 +252,7 @@ impl ViewProof {
             return;
         }
         let next = match (&stage, answer) {
-            (Stage::Outboxes, ViewAnswer::Outboxes(outboxes)) => Stage::Draining(outboxes),
+            (Stage::Outboxes(_), ViewAnswer::Outboxes(outboxes)) => Stage::Draining(outboxes),
             (Stage::Draining(_), ViewAnswer::Drained(true)) => Stage::Ends,
             (Stage::Ends, ViewAnswer::Ends(ends)) => Stage::Reading(ends),
             (Stage::Reading(ends), ViewAnswer::Committed(committed)) => {
@@ -373,14 +387,19 @@ mod tests {
     #[test]
     fn views_are_proved_step_by_step_for_one_memory() {
         let first = Memory { mark: mark(1), generation: 1 };
-        let mut proof = ViewProof::default();
-        assert_eq!(proof.ask(), (None, AskView::Nothing));
-        assert!(proof.seen(&first) && !proof.seen(&first));
+        let rest = Duration::from_secs(3);
+        let mut proof = ViewProof::new(rest);
+        let now = Instant::now();
+        assert_eq!(proof.ask(now), (None, AskView::Nothing));
+        assert!(proof.seen(&first, now) && !proof.seen(&first, now + rest));
+        // who reconnects later tells from Postgres meanwhile
+        assert_eq!(proof.ask(now).1, AskView::NotBefore(now + rest));
+        let now = now + rest;
         let rows = vec![(uuid::Uuid::nil(), 3)];
         proof.told(&first, ViewAnswer::Drained(true));
-        assert_eq!(proof.ask().1, AskView::Outboxes, "an answer to another question changes nothing");
+        assert_eq!(proof.ask(now).1, AskView::Outboxes, "an answer to another question changes nothing");
         proof.told(&first, ViewAnswer::Outboxes(rows.clone()));
-        assert_eq!(proof.ask().1, AskView::Drained(rows));
+        assert_eq!(proof.ask(now).1, AskView::Drained(rows));
         proof.told(&first, ViewAnswer::Drained(false));
         proof.told(&first, ViewAnswer::Drained(true));
         proof.told(&first, ViewAnswer::Ends(vec![4, 0]));
@@ -390,7 +409,7 @@ mod tests {
         assert!(proof.is_proved(&first));
         let reconnected = Memory { generation: 2, ..first.clone() };
         assert!(!proof.is_proved(&reconnected));
-        assert!(proof.seen(&reconnected));
+        assert!(proof.seen(&reconnected, now));
         assert!(!proof.is_proved(&first));
     }
 }

@@ -18,6 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Time between two questions of one proof.
 const TICK: Duration = Duration::from_millis(50);
+/// Within so long after Redis is back, every gateway that can reach it does: several times the longest pause between two
+/// tries (`ingress::redis_link`).
+const REST: Duration = Duration::from_secs(3);
+/// Until somebody calls.
+const IDLE: Duration = Duration::from_secs(3_600);
 
 /// Both proofs, shared by requests (which see marks) and the task that asks.
 #[derive(Clone)]
@@ -37,7 +42,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Watch {
     pub(crate) fn new(lease: Duration) -> Self {
-        let (claims, views) = (Mutex::new(ClaimProof::new(lease)), Mutex::default());
+        let (claims, views) = (Mutex::new(ClaimProof::new(lease)), Mutex::new(ViewProof::new(REST)));
         Self { shared: Arc::new(Shared { claims, views, changed: Notify::new() }) }
     }
 
@@ -74,7 +79,7 @@ impl Watch {
     /// A view was read from `memory`. Says whether it needs no second look.
     pub(crate) fn looked(&self, memory: &Memory) -> bool {
         let mut views = lock(&self.shared.views);
-        if views.seen(memory) {
+        if views.seen(memory, Instant::now()) {
             self.shared.changed.notify_one();
         }
         views.is_proved(memory)
@@ -97,7 +102,6 @@ impl Asker {
     }
 
     async fn about_claims(&self) -> Duration {
-        const IDLE: Duration = Duration::from_secs(3_600);
         let now = Instant::now();
         let (ask, mark) = {
             let claims = lock(&self.shared.claims);
@@ -126,13 +130,15 @@ impl Asker {
     }
 
     async fn about_views(&self) -> Duration {
-        let (memory, ask) = lock(&self.shared.views).ask();
-        let Some(memory) = memory else { return Duration::from_secs(3_600) };
-        if ask == AskView::Nothing {
-            set(metrics::VIEWS_PROVED, true);
-            return Duration::from_secs(3_600);
+        let now = Instant::now();
+        let (memory, ask) = lock(&self.shared.views).ask(now);
+        let Some(memory) = memory else { return IDLE };
+        set(metrics::VIEWS_PROVED, ask == AskView::Nothing);
+        match ask {
+            AskView::Nothing => return IDLE,
+            AskView::NotBefore(ripe) => return ripe.saturating_duration_since(now),
+            _ => {}
         }
-        set(metrics::VIEWS_PROVED, false);
         match self.ask_view(ask).await {
             Ok(answer) => lock(&self.shared.views).told(&memory, answer),
             Err(error) => tracing::debug!(error, "views are not proved yet"),
@@ -142,7 +148,7 @@ impl Asker {
 
     async fn ask_view(&self, ask: AskView) -> Result<ViewAnswer, String> {
         Ok(match ask {
-            AskView::Outboxes | AskView::Nothing => {
+            AskView::Outboxes | AskView::Nothing | AskView::NotBefore(_) => {
                 ViewAnswer::Outboxes(read::outboxes(&self.pool).await.map_err(text)?)
             }
             AskView::Drained(rows) => {

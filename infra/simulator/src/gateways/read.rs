@@ -80,6 +80,7 @@ impl World {
     /// The view in Redis, and whether it is proved to be as new as any.
     fn look(&mut self, read: &Reading, reach: Reach) -> (Option<i64>, bool) {
         let order = key(read.order);
+        let now = self.instant();
         let Ok(((fields, mark), life)) = self.redis(read.gateway, reach, |server, _, _| server.look(&order))
         else {
             return (None, false);
@@ -88,7 +89,7 @@ impl World {
         let memory = mark.map(|mark| Memory { mark, generation: life.generation });
         let Some(gateway) = self.gateways.get_mut(read.gateway) else { return (None, false) };
         let is_proved = memory.is_some_and(|memory| {
-            gateway.views.seen(&memory);
+            gateway.views.seen(&memory, now);
             gateway.views.is_proved(&memory)
         });
         (fields.version.filter(|_| fields.owner.is_some()), is_proved)
