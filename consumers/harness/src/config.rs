@@ -20,9 +20,10 @@ pub struct WorkerConfig {
     pub batch_records: usize,
     /// Most bytes in a batch (`WORKER_BATCH_BYTES`).
     pub batch_bytes: usize,
-    /// How long a batch that is not full waits for more, from its first record (`WORKER_BATCH_AGE`); zero takes what
-    /// is there. Batches grow by themselves while the previous one commits.
-    pub batch_age: Duration,
+    /// How long after a batch of several records the next one waits for more, if it is not full (`WORKER_BATCH_PAUSE`).
+    /// Batches grow by themselves while the previous one commits; this makes small ones fewer. Who comes alone, or
+    /// later, waits for nothing.
+    pub batch_pause: Duration,
     /// Longest time for a batch (`WORKER_BATCH_TIMEOUT`). The server bounds each statement; this bounds the wait for a
     /// server that says nothing any more: its connection is given up, and the batch tried again on another.
     pub batch_timeout: Duration,
@@ -47,7 +48,7 @@ impl WorkerConfig {
             database,
             batch_records: environment.parse_or("WORKER_BATCH_RECORDS", "a number of records", 4_000)?,
             batch_bytes: environment.parse_or("WORKER_BATCH_BYTES", "a number of bytes", 8 << 20)?,
-            batch_age: environment.duration_or("WORKER_BATCH_AGE", Duration::ZERO)?,
+            batch_pause: environment.duration_or("WORKER_BATCH_PAUSE", Duration::from_millis(12))?,
             batch_timeout: environment.duration_or("WORKER_BATCH_TIMEOUT", Duration::from_secs(30))?,
             due_tick: environment.duration_or("WORKER_DUE_TICK", Duration::from_millis(200))?,
             outbox_bytes: environment.parse_or("WORKER_OUTBOX_BYTES", "a number of bytes", 64 << 20)?,

@@ -124,6 +124,8 @@ pub(crate) struct Worker<S: Service> {
     limit: usize,
     /// Most parked records that run again at once: halved in the same way.
     most_again: usize,
+    /// When the pause after the last batch ends.
+    rested: Instant,
     /// Lanes claimed since the last commit.
     claimed: BTreeSet<i32>,
     due: bool,
@@ -200,6 +202,7 @@ pub async fn run<S: Service>(
         unanswered: BTreeMap::new(),
         limit,
         most_again: MOST_NAMED,
+        rested: now,
         claimed: BTreeSet::new(),
         due: false,
         due_asked: now,

@@ -25,6 +25,11 @@ pub struct RelayConfig {
     pub lease_time: Duration,
     /// How long nothing is read when nobody wakes the relay.
     pub tick: Duration,
+    /// Longest pause between two reads of a source (`RELAY_READ_PAUSE`): after several rows, those that come meanwhile
+    /// share the next one.
+    pub read_pause: Duration,
+    /// Between two deletes of what Kafka has (`RELAY_DELETE_PAUSE`).
+    pub delete_pause: Duration,
     /// How long a stop waits for what is in flight.
     pub stop_deadline: Duration,
     /// How long a lane that Kafka refused something of waits for its first new try; twice as long each time.
@@ -47,6 +52,8 @@ impl RelayConfig {
             leases: true,
             lease_time: Duration::from_secs(3),
             tick: Duration::from_millis(250),
+            read_pause: Duration::from_millis(8),
+            delete_pause: Duration::from_millis(50),
             stop_deadline: Duration::from_secs(5),
             halt_retry: Duration::from_secs(30),
             read_rows: 64,
@@ -87,6 +94,8 @@ impl RelayConfig {
         Ok(Self {
             leases,
             lease_time: environment.duration_or("RELAY_LEASE_TIME", default.lease_time)?,
+            read_pause: environment.duration_or("RELAY_READ_PAUSE", default.read_pause)?,
+            delete_pause: environment.duration_or("RELAY_DELETE_PAUSE", default.delete_pause)?,
             tick: environment.duration_or("RELAY_TICK", default.tick)?.max(Duration::from_millis(1)),
             halt_retry: environment.duration_or("RELAY_HALT_RETRY", default.halt_retry)?,
             ..default

@@ -7,7 +7,7 @@ use crate::{
     store::{Read, Store},
 };
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use uuid::Uuid;
 
 /// What to read.
@@ -41,18 +41,35 @@ pub(crate) enum Event {
 
 pub(crate) type Events = mpsc::UnboundedSender<Event>;
 
-/// A task that reads. It ends when nobody orders any more.
-pub(crate) fn reader(mut store: Store, events: Events) -> mpsc::UnboundedSender<Order> {
+/// A row with so many others in its read is followed by the longest pause.
+const COMPANY: usize = 3;
+
+/// A task that reads, with a pause between two reads: what comes meanwhile shares the next one. It ends when nobody orders
+/// any more.
+pub(crate) fn reader(mut store: Store, pause: Duration, events: Events) -> mpsc::UnboundedSender<Order> {
     let (orders, mut ordered) = mpsc::unbounded_channel::<Order>();
     tokio::spawn(async move {
+        let mut rested = Instant::now();
         while let Some(order) = ordered.recv().await {
+            tokio::time::sleep_until(rested).await;
             let read = store.read(&order.wants, order.rows, order.bytes).await;
+            rested =
+                Instant::now() + read.as_ref().map_or(Duration::ZERO, |lanes| pause.mul_f64(share(lanes)));
             if events.send(Event::Read(order.life, read)).is_err() {
                 return;
             }
         }
     });
     orders
+}
+
+/// The share of the pause that a read is followed by: none after one row alone, nor while it left rows behind.
+fn share(lanes: &[Read]) -> f64 {
+    if lanes.iter().any(|read| read.more) {
+        return 0.0;
+    }
+    let rows: usize = lanes.iter().map(|read| read.rows.len()).sum();
+    rows.saturating_sub(1).min(COMPANY) as f64 / COMPANY as f64
 }
 
 /// A task that does chores, in order. It ends when nobody orders any more.
@@ -80,4 +97,26 @@ pub(crate) fn keeper(mut store: Store, events: Events) -> mpsc::UnboundedSender<
         }
     });
     chores
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Row;
+    use schemas::ids::LaneId;
+
+    fn read(rows: usize, more: bool) -> Read {
+        let row = || Row { seq: 1, size: 0, records: Ok(Vec::new()) };
+        let rows = std::iter::repeat_with(row).take(rows).collect();
+        Read { lane: LaneId(Uuid::nil()), after: 0, rows, more, waited: Vec::new() }
+    }
+
+    #[test]
+    fn a_row_alone_is_followed_at_once_and_so_is_a_read_that_left_rows_behind() {
+        let of = |lanes: &[Read]| (share(lanes) * 3.0).round();
+        assert_eq!(of(&[read(1, false), read(0, false)]), 0.0);
+        assert_eq!(of(&[read(1, false), read(1, false)]), 1.0);
+        assert_eq!(of(&[read(9, false)]), 3.0);
+        assert_eq!(of(&[read(9, false), read(9, true)]), 0.0);
+    }
 }

@@ -77,6 +77,7 @@ pub(crate) struct SourceRelay {
     /// A connection was lost since the lanes began: the server may have died, and come back with rows in which deletes
     /// that it had answered are undone.
     was_cut_off: bool,
+    deleted_at: Option<Instant>,
     leased_at: Option<Instant>,
     reached_at: Option<Instant>,
     /// Since then nothing was acknowledged although something was in flight.
@@ -102,7 +103,7 @@ impl SourceRelay {
         Ok(Self {
             sending: Sending::start(&config.publisher, config.limits, Batching::Full)?,
             life: 0,
-            orders: desk::reader(store()?, heard.clone()),
+            orders: desk::reader(store()?, config.read_pause, heard.clone()),
             chores: desk::keeper(store()?, heard.clone()),
             events,
             heard,
@@ -123,6 +124,7 @@ impl SourceRelay {
             is_due: true,
             has_read: false,
             was_cut_off: false,
+            deleted_at: None,
             leased_at: None,
             reached_at: None,
             waiting_since: None,
@@ -189,7 +191,8 @@ impl SourceRelay {
     }
 
     fn delete(&mut self) {
-        if self.is_deleting || !self.keep_pause.is_over() {
+        let rests = self.deleted_at.is_some_and(|at| at.elapsed() < self.config.delete_pause);
+        if self.is_deleting || rests || !self.keep_pause.is_over() {
             return;
         }
         let spans = self.sending.plan.deletable();
@@ -288,6 +291,7 @@ impl SourceRelay {
             }
             Event::Deleted(spans, Ok(rows)) => {
                 self.is_deleting = false;
+                self.deleted_at = Some(Instant::now());
                 self.keep_pause.end();
                 self.meters.deleted.increment(rows);
                 spans.into_iter().for_each(|span| self.sending.plan.deleted(span));

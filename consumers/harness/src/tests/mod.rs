@@ -3,6 +3,7 @@
 mod away;
 mod interleavings;
 mod members;
+mod pauses;
 mod positions;
 mod redrive;
 mod road;

@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Of so many records one is timed.
 const SAMPLED: usize = 64;
+/// A record with so many others in its batch is followed by the longest pause.
+const COMPANY: usize = 7;
 
 impl<S: Service> Worker<S> {
     /// One batch. Says whether there may be more to do at once.
@@ -19,7 +21,7 @@ impl<S: Service> Worker<S> {
         if records.is_empty() && !self.due {
             return false;
         }
-        let records = self.wait_for_age(records).await;
+        let records = self.wait_for_company(records).await;
         let Some(mut connection) = self.take_connection().await else {
             self.inbox.put_back(records);
             return false;
@@ -40,7 +42,7 @@ impl<S: Service> Worker<S> {
             most: Most { records: self.most_again, bytes: self.config.batch_bytes },
             committing: &committing,
         };
-        let limit = self.config.batch_timeout;
+        let (limit, company) = (self.config.batch_timeout, records.len());
         let result = match tokio::time::timeout(limit, attempt.run(&mut connection, records)).await {
             Ok(result) => result,
             // the connection goes with its transaction: nobody meets either again
@@ -50,6 +52,7 @@ impl<S: Service> Worker<S> {
                 again: Vec::new(),
             }),
         };
+        self.rested = Instant::now() + pause_after(company, self.config.batch_pause);
         match result {
             Ok(mut committed) => {
                 self.inbox.put_back(std::mem::take(&mut committed.later));
@@ -79,22 +82,18 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    /// A batch that is not full may be told to wait for more, up to the age set.
-    pub(super) async fn wait_for_age(&self, mut records: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
-        let until = tokio::time::Instant::now() + self.config.batch_age;
-        while !self.config.batch_age.is_zero() && !records.is_empty() && records.len() < self.limit {
-            if tokio::time::timeout_at(until, self.inbox.arrived()).await.is_err() {
+    /// A batch that is not full waits for company until the pause after the one before it is over: statements cost the
+    /// same for one record as for a hundred. Who came alone is followed at once: the pause grows with the batch.
+    async fn wait_for_company(&self, mut records: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+        let until = self.rested;
+        let mut bytes: usize = records.iter().map(|record| record.size()).sum();
+        while !records.is_empty() && records.len() < self.limit && bytes < self.config.batch_bytes {
+            if tokio::time::timeout_at(until.into(), self.inbox.arrived()).await.is_err() {
                 break;
             }
-            let bytes: usize = records.iter().map(|record| record.size()).sum();
-            let left = Bound {
-                records: self.limit - records.len(),
-                bytes: self.config.batch_bytes.saturating_sub(bytes),
-            };
+            let left = Bound { records: self.limit - records.len(), bytes: self.config.batch_bytes - bytes };
             let more = self.inbox.take(left, |partition| self.reads(partition));
-            if left.bytes == 0 {
-                break;
-            }
+            bytes += more.iter().map(|record| record.size()).sum::<usize>();
             records.extend(more);
         }
         records
@@ -225,7 +224,24 @@ impl<S: Service> Worker<S> {
     }
 }
 
+/// The pause after a batch of `records`: none after one alone, `longest` after [`COMPANY`] more.
+fn pause_after(records: usize, longest: Duration) -> Duration {
+    let others = records.saturating_sub(1).min(COMPANY);
+    longest.mul_f64(others as f64 / COMPANY as f64)
+}
+
 /// The beginning of a key that may be anything.
 fn shown(key: &[u8]) -> String {
     String::from_utf8_lossy(key).chars().take(40).flat_map(char::escape_default).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_alone_is_followed_at_once_and_many_by_the_longest_pause() {
+        let after = |records| pause_after(records, Duration::from_millis(70));
+        assert_eq!([0, 1, 2, 8, 4_000].map(after).map(|pause| pause.as_millis()), [0, 0, 10, 70, 70]);
+    }
 }
