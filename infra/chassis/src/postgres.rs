@@ -1,11 +1,17 @@
 //! How a process connects to Postgres: dedicated connections for workers, a pool for the edge.
 
+use crate::clock::Clock;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     query::Query,
 };
-use std::{future::Future, io, str::FromStr, time::Duration};
+use std::{
+    future::Future,
+    io,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 /// Longest time for a connection to be made, its greeting included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -144,17 +150,24 @@ pub async fn read(pool: &PgPool, query: Query<'_, Postgres, PgArguments>) -> sql
     rows
 }
 
-/// Whether the server answers over `pool`, as [`read`] would hear it.
+/// Asks the server over `pool` what time it is, and steers `clock` by its answer.
 ///
 /// # Errors
 /// As of [`read`].
-pub async fn ping(pool: &PgPool) -> sqlx::Result<()> {
+pub async fn tell_time(pool: &PgPool, clock: &Clock) -> sqlx::Result<()> {
     let mut connection = within(READ, pool.acquire()).await?;
-    let answer = within(READ, connection.ping()).await;
-    if answer.is_err() {
-        drop(connection.detach());
+    let asked = Instant::now();
+    let time = sqlx::query_scalar("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint");
+    match within(READ, time.fetch_one(&mut *connection)).await {
+        Ok(millis) => {
+            clock.steer(millis, asked.elapsed());
+            Ok(())
+        }
+        Err(error) => {
+            drop(connection.detach());
+            Err(error)
+        }
     }
-    answer
 }
 
 /// Sizes and times of a pool.

@@ -1,6 +1,9 @@
 //! A Postgres that falls silent in the middle of a question: nobody at this end is told, and nobody waits for TCP.
 
-use chassis::postgres::{self, PoolLimits, SessionLimits};
+use chassis::{
+    clock::Clock,
+    postgres::{self, PoolLimits, SessionLimits},
+};
 use std::time::Duration;
 use testbed::{Database, Proxy, eventually};
 
@@ -28,6 +31,7 @@ async fn a_connection_that_falls_silent_is_given_up_and_its_place_in_the_pool_is
     let error = given_up.expect("the question is given up").unwrap().unwrap_err();
     assert!(error.to_string().contains("no answer within"), "{error}");
 
-    let next = tokio::time::timeout(Duration::from_secs(30), postgres::ping(&pool)).await;
+    let clock = Clock::system();
+    let next = tokio::time::timeout(Duration::from_secs(30), postgres::tell_time(&pool, &clock)).await;
     next.expect("the only place is free again").unwrap();
 }

@@ -246,7 +246,7 @@ impl Assembly<'_> {
         let listener = listen("GATEWAY_ADDR", self.process.gateway).await?;
         let publisher = PublisherConfig::from_environment(self.environment, "mambogo-gateway")?;
         let publisher = Arc::new(Publisher::start(publisher)?);
-        let parts = GatewayParts { log: publisher.clone(), clock: Clock::system() };
+        let parts = GatewayParts { log: publisher.clone(), clock: Clock::steered() };
         let part = gateway::run(listener, config, parts, self.health.part("gateway"), self.stop.clone());
         Ok(Box::pin(async move {
             let served = part.await;

@@ -4,10 +4,17 @@
 /// Without Redis the gateway is ready, and degraded: every submit waits for its row.
 pub const PARTS: &str = "mambogo_gateway_part_up";
 
+/// Gauge, seconds: how far this machine's clock is ahead of the database's, by which the gateway goes; negative while it
+/// is behind.
+pub const CLOCK_OFFSET: &str = "mambogo_gateway_clock_offset_seconds";
+
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_name_is_an_interface() {
-        assert_eq!(super::PARTS, "mambogo_gateway_part_up");
+    fn the_names_are_an_interface() {
+        assert_eq!(
+            [super::PARTS, super::CLOCK_OFFSET],
+            ["mambogo_gateway_part_up", "mambogo_gateway_clock_offset_seconds"]
+        );
     }
 }

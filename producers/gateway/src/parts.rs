@@ -46,7 +46,7 @@ const KEPT_FOR_ALL: &[&str] = &["/api/products", "/api/categories"];
 pub struct GatewayParts {
     /// The log: a started [`publisher::Publisher`] in an `Arc`.
     pub log: Log,
-    /// The time.
+    /// The time; a steered clock goes by the database's.
     pub clock: Clock,
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn start(
     let redis = RedisLink::start(config.redis.clone(), stop.clone())?;
     let wakeups = Wakeups::new();
     wakeups.listen(&config.redis, &redis, stop.clone())?;
-    let verifier = Verifier::start(&config.auth, stop.clone())?;
+    let verifier = Verifier::start(&config.auth, stop.clone())?.by(clock.clone());
 
     let of_limits =
         Downstream::new("redis", config.limits.as_ref().map_or(Duration::ZERO, |limits| limits.patience));
@@ -167,7 +167,7 @@ pub(crate) fn start(
         clock: clock.clone(),
     };
     let webhooks = WebhooksParts { config: config.webhooks, postgres: postgres.clone(), pool: pool.clone() };
-    let watched = Watched { log, pool, redis, prices: orders.prices().clone() };
+    let watched = Watched { log, pool, redis, prices: orders.prices().clone(), clock: clock.clone() };
     let mut surface = composed(
         &config.services,
         [

@@ -1,8 +1,12 @@
 //! Whether the public port can do its job: Kafka answers, Postgres answers, the prices are known. Redis away is
 //! degraded, not unready: orders are still taken, and still one a key.
+//!
+//! Each look at Postgres asks for its time as well, and steers the gateway's clock by it: a deadline is counted by the
+//! clock that will judge it. So a machine whose clock is wrong serves as well as any other, and only says so.
 
 use crate::metrics;
-use chassis::{health::Part, postgres};
+use ::metrics::gauge;
+use chassis::{clock::Clock, health::Part, postgres};
 use ingress::{log::Log, redis_link::RedisLink};
 use orders_api::PriceBook;
 use sqlx::PgPool;
@@ -13,6 +17,8 @@ const WELL: Duration = Duration::from_secs(5);
 const AWAY: Duration = Duration::from_millis(250);
 /// Longest wait for Postgres's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// From here on, in milliseconds, the machine's clock is said to be wrong.
+const WRONG: i64 = 2_000;
 
 /// What is watched.
 pub(crate) struct Watched {
@@ -20,12 +26,15 @@ pub(crate) struct Watched {
     pub(crate) pool: PgPool,
     pub(crate) redis: RedisLink,
     pub(crate) prices: PriceBook,
+    pub(crate) clock: Clock,
 }
 
 /// Looks again and again, and says so in `health`.
 pub(crate) async fn watch(watched: Watched, health: Part) {
+    let mut was_right = true;
     loop {
         let problem = watched.look().await;
+        was_right = watched.compare_clocks(was_right);
         match &problem {
             None => health.ready(),
             Some(why) => health.not_ready(why),
@@ -53,15 +62,33 @@ impl Watched {
     async fn postgres(&self) -> Result<(), String> {
         // in a task of its own: a query is never dropped half-way
         let pool = self.pool.clone();
-        let asked = tokio::spawn(async move { postgres::ping(&pool).await });
+        let clock = self.clock.clone();
+        let asked = tokio::spawn(async move { postgres::tell_time(&pool, &clock).await });
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => answer.map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer".to_owned()),
         }
     }
+
+    /// Whether the machine's clock is right; said when that is no longer what it was.
+    fn compare_clocks(&self, was_right: bool) -> bool {
+        let ahead_ms = Clock::system().now_millis().saturating_sub(self.clock.now_millis());
+        let is_right = ahead_ms.abs() < WRONG;
+        gauge!(metrics::CLOCK_OFFSET).set(ahead_ms as f64 / 1_000.0);
+        match (was_right, is_right) {
+            (true, false) => tracing::warn!(
+                ahead_ms,
+                "this machine's clock is not the database's; the gateway goes by the database's: set right whichever is \
+                 wrong (NTP)"
+            ),
+            (false, true) => tracing::info!(ahead_ms, "this machine's clock is right again"),
+            _ => {}
+        }
+        is_right
+    }
 }
 
 fn up(part: &'static str, is_up: bool) {
-    ::metrics::gauge!(metrics::PARTS, "part" => part).set(f64::from(u8::from(is_up)));
+    gauge!(metrics::PARTS, "part" => part).set(f64::from(u8::from(is_up)));
 }

@@ -11,6 +11,7 @@
 
 mod away;
 mod buyers;
+mod clocks;
 mod crowd;
 mod doors;
 mod failover;

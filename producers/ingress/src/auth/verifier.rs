@@ -1,4 +1,4 @@
-//! Checks tokens: which key, by which algorithm, and what a token has to say.
+//! Checks tokens: which key, by which algorithm, from when and until when, and what a token has to say.
 
 use super::{
     AuthConfig, Caller, Keys, KeysError, is_name, missing,
@@ -6,6 +6,7 @@ use super::{
 };
 use crate::problem::{Kind, Problem};
 use axum::http::{HeaderMap, header};
+use chassis::clock::Clock;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use schemas::ids;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest token that is looked at, in bytes.
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
-/// How far clocks may differ.
+/// How far the issuer's clock and ours may differ.
 const LEEWAY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,10 +32,21 @@ pub(super) struct Claims {
     pub(super) scope: Option<String>,
 }
 
+impl Claims {
+    /// Whether `now`, in milliseconds since 1970, lies in the token's time (RFC 7519 §4.1.4 and §4.1.5).
+    fn is_time(&self, now: i64) -> bool {
+        let now = u64::try_from(now / 1_000).unwrap_or(0);
+        let leeway = LEEWAY.as_secs();
+        now < self.exp.saturating_add(leeway)
+            && self.nbf.is_none_or(|begin| begin <= now.saturating_add(leeway))
+    }
+}
+
 /// Checks tokens. The algorithm is fixed by the key: what the token's header asks for is never obeyed. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<Rules>,
+    clock: Clock,
 }
 
 struct Rules {
@@ -49,7 +61,7 @@ enum Believed {
 }
 
 impl Verifier {
-    /// A verifier for these rules. Published keys are fetched beside it, until `stop`.
+    /// A verifier for these rules, by the system's clock. Published keys are fetched beside it, until `stop`.
     ///
     /// # Errors
     /// When the URL of published keys is none that keys may come from.
@@ -62,7 +74,13 @@ impl Verifier {
             Keys::Published(published) => Believed::Published(PublishedKeys::start(published.clone(), stop)?),
         };
         let (issuer, audience) = (config.issuer.clone(), config.audience.clone());
-        Ok(Self { shared: Arc::new(Rules { keys, issuer, audience }) })
+        Ok(Self { shared: Arc::new(Rules { keys, issuer, audience }), clock: Clock::system() })
+    }
+
+    /// The same, by `clock`.
+    #[must_use]
+    pub fn by(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// The caller that the one `Authorization: Bearer …` header names.
@@ -96,6 +114,9 @@ impl Verifier {
         };
         // RFC 7515 §4.1.11: who does not understand what is marked as critical has to refuse it, and we know none
         if header.crit.is_some() {
+            return Err(not_valid());
+        }
+        if !claims.is_time(self.clock.now_millis()) {
             return Err(not_valid());
         }
         if !is_name(&claims.iss) || !is_name(&claims.sub) {
@@ -132,8 +153,8 @@ fn rules(algorithm: Algorithm, issuer: &str, audience: &str) -> Validation {
     rules.set_issuer(&[issuer]);
     rules.set_audience(&[audience]);
     rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    rules.validate_nbf = true;
-    rules.leeway = LEEWAY.as_secs();
+    // by our clock, which that library does not ask
+    rules.validate_exp = false;
     rules
 }
 
@@ -196,6 +217,21 @@ mod tests {
         let refused = caller.require("operator").unwrap_err();
         assert_eq!(refused.kind, Kind::Forbidden);
         assert!(refused.challenge.unwrap().contains("scope=\"operator\""));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_good_from_its_begin_to_its_end_by_the_clock_that_was_given() {
+        let mut claims = claims();
+        (claims["nbf"], claims["exp"]) = (json!(1_000), json!(2_000));
+        let token = signed(&Header::new(Algorithm::HS256), SECRET, &claims);
+        let clock = Clock::fixed(0);
+        let verifier = verifier().by(clock.clone());
+        for (seconds, is_good) in
+            [(0, false), (969, false), (970, true), (2_029, true), (2_030, false), (9_000, false)]
+        {
+            clock.set(seconds * 1_000);
+            assert_eq!(verifier.verify(&token).await.is_ok(), is_good, "at {seconds}");
+        }
     }
 
     #[tokio::test]
