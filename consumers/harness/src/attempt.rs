@@ -6,7 +6,7 @@ mod points;
 
 use crate::{
     judge::{Batch, Judgement, Place},
-    lane::{Intake, Lane},
+    lane::{Intake, Lane, LastRead},
     record::{Out, Record, Rejection},
     redrive::{self, Most, Opened},
     seal,
@@ -309,6 +309,7 @@ pub fn take_in<S: Service>(
     let mut seeks = BTreeMap::new();
     let mut passed = Passed::default();
     let mut taken = Vec::with_capacity(records.len());
+    let mut last = BTreeMap::new();
     for record in records {
         let Some(before) = held.get(&record.partition) else { continue };
         if seeks.contains_key(&record.partition) {
@@ -316,7 +317,11 @@ pub fn take_in<S: Service>(
         }
         let lane = lanes.entry(record.partition).or_insert_with(|| before.clone());
         let source = record.envelope.as_ref().ok().and_then(|envelope| envelope.source);
-        match lane.intake(record.offset, source) {
+        let intake = lane.intake(record.offset, source);
+        if matches!(intake, Intake::Take | Intake::Repeat | Intake::Hole) {
+            last.insert(record.partition, Arc::clone(&record));
+        }
+        match intake {
             Intake::Take => {
                 // it was taken although its successors lie before it: those are read again
                 if lane.next_offset <= record.offset {
@@ -332,6 +337,9 @@ pub fn take_in<S: Service>(
                 seeks.insert(record.partition, lane.next_offset);
             }
         }
+    }
+    for (partition, record) in last {
+        lanes.entry(partition).and_modify(|lane| lane.last_read = Some(LastRead::of(&record)));
     }
     // a lane that only dropped records below its position has nothing to write
     lanes.retain(|partition, lane| due || held.get(partition) != Some(lane));

@@ -154,7 +154,7 @@ impl Claims {
         let mut unclaimed = TopicPartitionList::new();
         for partition in partitions {
             let offset = match lanes.iter().find(|lane| lane.partition == *partition) {
-                Some(lane) => Offset::Offset(lane.next_offset),
+                Some(lane) => Offset::Offset(lane.begins_at()),
                 None => {
                     unclaimed.add_partition(&self.topic, *partition);
                     Offset::Beginning

@@ -3,6 +3,7 @@
 //! Positions come from the database; numbers from the source lanes. The same code runs in the worker and can run in
 //! a simulator: no I/O, no clock.
 
+pub use crate::last_read::LastRead;
 use schemas::{envelope::Source, ids::LaneId, time::Timestamp, topics::Topic};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -87,6 +88,8 @@ pub struct Lane {
     pub epoch: i64,
     /// The first offset not yet applied.
     pub next_offset: i64,
+    /// The last record that was read; none before the first, or when it has expired.
+    pub last_read: Option<LastRead>,
     /// The last packed row written.
     pub outbox_seq: i64,
     /// All due times up to here have been seen to.
@@ -114,6 +117,12 @@ pub struct Destination {
 }
 
 impl Lane {
+    /// Where reading begins after a claim: at the last record read, which is to be what it was.
+    #[must_use]
+    pub fn begins_at(&self) -> i64 {
+        self.last_read.map_or(self.next_offset, |last| last.offset.min(self.next_offset))
+    }
+
     /// Judges the next record read from the lane's partition, and moves the lane over it where it is passed.
     pub fn intake(&mut self, offset: i64, source: Option<Source>) -> Intake {
         if offset < self.next_offset {
@@ -223,6 +232,7 @@ mod tests {
             partition: 0,
             epoch: 1,
             next_offset: 0,
+            last_read: None,
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),

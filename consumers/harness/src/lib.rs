@@ -11,6 +11,7 @@ pub mod service;
 pub mod config;
 pub mod history;
 pub mod lane;
+mod last_read;
 pub mod metrics;
 mod start;
 mod worker;
@@ -25,6 +26,7 @@ mod redrive;
 mod seal;
 mod store;
 
+pub use start::first_offsets;
 pub use worker::{WorkerError, run};
 
 /// The steps of a batch that are functions of their arguments, in the order in which [`run`] takes them: the

@@ -163,6 +163,7 @@ mod tests {
             partition: 0,
             epoch: 1,
             next_offset: 8,
+            last_read: None,
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),

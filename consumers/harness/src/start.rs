@@ -3,6 +3,7 @@
 use crate::{config::WorkerConfig, store::LaneSet, worker::WorkerError};
 use chassis::{
     health::Part,
+    kafka::Cluster,
     postgres::{SessionLimits, connect},
 };
 use rdkafka::{
@@ -47,7 +48,7 @@ async fn try_once(
     set: LaneSet,
     topic: &str,
 ) -> Result<Result<(i32, PgConnection), WorkerError>, String> {
-    let earliest = earliest_offsets(config, topic).await?;
+    let earliest = first_offsets(&config.cluster, topic).await?;
     let Some(earliest) = earliest else {
         return Ok(Err(WorkerError::NoTopic { topic: topic.to_owned() }));
     };
@@ -67,10 +68,13 @@ async fn try_once(
     Ok(Ok((found, connection)))
 }
 
-/// The first offset of each partition; nothing when the topic is not there.
-async fn earliest_offsets(config: &WorkerConfig, topic: &str) -> Result<Option<Vec<i64>>, String> {
+/// The first offset of each partition of `topic`, as the cluster names it; nothing when it is not there.
+///
+/// # Errors
+/// In words, when the brokers do not answer.
+pub async fn first_offsets(cluster: &Cluster, topic: &str) -> Result<Option<Vec<i64>>, String> {
     let mut client = ClientConfig::new();
-    for (name, value) in config.cluster.client_settings() {
+    for (name, value) in cluster.client_settings() {
         client.set(name, value);
     }
     let topic = topic.to_owned();

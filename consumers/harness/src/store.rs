@@ -2,7 +2,7 @@
 
 mod parked;
 
-use crate::lane::{Destination, Heard, Lane};
+use crate::lane::{Destination, Heard, Lane, LastRead};
 use chassis::crash::{self, CrashPoint};
 use chrono::{DateTime, Utc};
 use schemas::{ids::LaneId, time::Timestamp, topics::Topic};
@@ -122,7 +122,8 @@ impl LaneSet {
              )
              UPDATE lane SET epoch = epoch + 1 FROM mine
              WHERE consumer_group = $1 AND topic = $2 AND lane.partition = mine.partition
-             RETURNING lane.partition, id, epoch, next_offset, outbox_seq, due_mark, heard, ended, sent,
+             RETURNING lane.partition, id, epoch, next_offset, read_offset, read_fingerprint, outbox_seq,
+                 due_mark, heard, ended, sent,
                  (SELECT coalesce(array_agg(DISTINCT parked.key), '{}') FROM parked
                   WHERE parked.topic = $2 AND parked.partition = lane.partition) AS parked",
         )
@@ -142,7 +143,8 @@ impl LaneSet {
         partitions: &[i32],
     ) -> sqlx::Result<Vec<Lane>> {
         let rows = sqlx::query(
-            "SELECT partition, id, epoch, next_offset, outbox_seq, due_mark, heard, ended, sent,
+            "SELECT partition, id, epoch, next_offset, read_offset, read_fingerprint, outbox_seq,
+                 due_mark, heard, ended, sent,
                  (SELECT coalesce(array_agg(DISTINCT parked.key), '{}') FROM parked
                   WHERE parked.topic = $2 AND parked.partition = lane.partition) AS parked
              FROM lane WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)",
@@ -191,16 +193,20 @@ impl LaneSet {
         let heard = lanes.iter().map(|lane| Json(&lane.heard)).collect::<Vec<_>>();
         let sent = lanes.iter().map(|lane| Json(sent_to_json(&lane.sent))).collect::<Vec<_>>();
         sqlx::query(
-            "UPDATE lane SET next_offset = new.next_offset, outbox_seq = new.outbox_seq, due_mark = new.due_mark,
+            "UPDATE lane SET next_offset = new.next_offset, read_offset = new.read_offset,
+                 read_fingerprint = new.read_fingerprint, outbox_seq = new.outbox_seq, due_mark = new.due_mark,
                  heard = new.heard, sent = new.sent
-             FROM UNNEST($3::int[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::jsonb[], $8::jsonb[])
-                 AS new (partition, next_offset, outbox_seq, due_mark, heard, sent)
+             FROM UNNEST($3::int[], $4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[], $8::timestamptz[],
+                         $9::jsonb[], $10::jsonb[])
+                 AS new (partition, next_offset, read_offset, read_fingerprint, outbox_seq, due_mark, heard, sent)
              WHERE consumer_group = $1 AND topic = $2 AND lane.partition = new.partition",
         )
         .bind(self.group)
         .bind(self.topic.name())
         .bind(lanes.iter().map(|lane| lane.partition).collect::<Vec<_>>())
         .bind(column(|lane| lane.next_offset))
+        .bind(lanes.iter().map(|lane| lane.last_read.map(|last| last.offset)).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| lane.last_read.map(|last| last.fingerprint)).collect::<Vec<_>>())
         .bind(column(|lane| lane.outbox_seq))
         .bind(lanes.iter().map(|lane| utc(lane.due_mark)).collect::<Vec<_>>())
         .bind(heard)
@@ -286,6 +292,10 @@ fn read_lane(row: &PgRow) -> sqlx::Result<Lane> {
         partition: row.try_get("partition")?,
         epoch: row.try_get("epoch")?,
         next_offset: row.try_get("next_offset")?,
+        last_read: row
+            .try_get::<Option<i64>, _>("read_offset")?
+            .zip(row.try_get("read_fingerprint")?)
+            .map(|(offset, fingerprint)| LastRead { offset, fingerprint }),
         outbox_seq: row.try_get("outbox_seq")?,
         due_mark: Timestamp(row.try_get::<DateTime<Utc>, _>("due_mark")?.timestamp_millis()),
         heard,

@@ -13,7 +13,7 @@ use crate::{
     fate::{self, Fate},
     inbox::{Bound, Inbox},
     judge::{DATABASE, PANIC, Place},
-    lane::Lane,
+    lane::{Lane, LastRead},
     metrics as names,
     record::{Record, Rejection},
     redrive::Most,
@@ -44,7 +44,7 @@ pub enum WorkerError {
     /// The topic has another partition count than the lanes were made for.
     #[error(
         "{topic} has {found} partitions, but the lanes of group {group} were made for {expected}: \
-         the count is fixed for a topic's life; recreate the topic with {expected}, or drain it and renew the lanes"
+         the count is fixed for a topic's life; recreate the topic with {expected}"
     )]
     PartitionCount {
         /// The topic.

@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) timestamp: Timestamp,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) envelope: Result<Envelope, EnvelopeError>,
+    /// The trace that it belongs to, when that is sampled.
+    pub(crate) traceparent: Option<Vec<u8>>,
     /// Cause, attempts and origin of a dead letter, where there are any.
     pub(crate) dead_letter: Option<DeadLetter>,
     /// The payload; none for a record without one.
@@ -31,7 +33,7 @@ impl Record {
     /// Bytes it holds in memory.
     pub(crate) fn size(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        length(&self.key) + length(&self.payload) + size_of::<Self>()
+        length(&self.key) + length(&self.payload) + length(&self.traceparent) + size_of::<Self>()
     }
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Line<'a> {
     header: Option<Header>,
     #[serde(skip_serializing_if = "Option::is_none")]
     header_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letter: &'a Option<DeadLetter>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +136,7 @@ impl<'a> Line<'a> {
             correlation_id: value.as_ref().and_then(Plain::order_id).map(str::to_owned),
             header: record.envelope.as_ref().ok().map(Header::from),
             header_error: record.envelope.as_ref().err().map(ToString::to_string),
+            traceparent: record.traceparent.as_deref().map(text),
             dead_letter: &record.dead_letter,
             schema,
             payload: error.is_some().then(|| plain::hex(payload)),
@@ -199,6 +204,7 @@ mod tests {
                 deadline: Some(Timestamp(1_700_000_000_002)),
                 source: Some(EnvelopeSource { lane: LaneId(Uuid::from_u128(3)), n: 5, floor: 4 }),
             }),
+            traceparent: None,
             dead_letter: None,
             payload: Some(payload),
         }

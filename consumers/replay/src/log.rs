@@ -14,7 +14,7 @@ use rdkafka::{
     message::{BorrowedMessage, Headers, Message},
 };
 use schemas::{
-    envelope::{Envelope, EnvelopeError, HEADER},
+    envelope::{Envelope, EnvelopeError, HEADER, TRACEPARENT},
     time::Timestamp,
     topics::{self, Topic},
 };
@@ -253,11 +253,14 @@ fn partitions_of(
 
 fn record_of(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let mut envelope = Err(EnvelopeError::Missing);
-    let mut dead_letter = DeadLetter::default();
+    let (mut dead_letter, mut traceparent) = (DeadLetter::default(), None);
     for header in message.headers().iter().flat_map(|headers| headers.iter()) {
         let value = header.value.unwrap_or_default();
         if header.key == HEADER {
             envelope = Envelope::from_bytes(value);
+        }
+        if header.key == TRACEPARENT {
+            traceparent = Some(value.to_vec());
         }
         dead_letter.hear(header.key, value);
     }
@@ -268,6 +271,7 @@ fn record_of(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
         timestamp: Timestamp(message.timestamp().to_millis().unwrap_or(0)),
         key: message.key().map(<[u8]>::to_vec),
         envelope,
+        traceparent,
         dead_letter: (dead_letter != DeadLetter::default()).then_some(dead_letter),
         payload: message.payload().map(<[u8]>::to_vec),
     }

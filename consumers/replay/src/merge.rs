@@ -92,6 +92,7 @@ mod tests {
             timestamp: Timestamp(at),
             key: None,
             envelope: Err(EnvelopeError::Missing),
+            traceparent: None,
             dead_letter: None,
             payload: Some(vec![0; 10_000]),
         }

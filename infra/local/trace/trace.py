@@ -123,6 +123,7 @@ def line(record, prefix: str, schemas: Schemas) -> dict:
         "key": record.key.decode(),
         "correlationId": value.get("orderId") or value["order"]["orderId"],
         **envelope(dict(record.headers)[ENVELOPE]),
+        **{name: value.decode() for name, value in record.headers if name == "traceparent"},
         "schema": schema,
         "value": value,
     }

@@ -1,6 +1,7 @@
 //! `mambogo bench`: the table of goals, run scenario by scenario against processes of its own on a stack that stands,
 //! each ended by the audit; the result as a table, a file for machines and a page with plots.
 
+mod backlog;
 mod catalogue;
 mod fill;
 mod goals;
@@ -73,10 +74,16 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
             false => args.only.iter().any(|o| o == s.name),
         })
         .collect();
-    let reads = args.only.iter().any(|only| only == catalogue::NAME);
-    if chosen.is_empty() && !reads {
+    let is_asked_for = |name: &str| args.only.iter().any(|only| only == name);
+    let (reads, absences) = (is_asked_for(catalogue::NAME), is_asked_for(backlog::NAME));
+    if chosen.is_empty() && !reads && !absences {
         let names = scenarios::names().join(", ");
-        return Err(format!("there is no such scenario; there are: {names}, {}", catalogue::NAME).into());
+        return Err(format!(
+            "there is no such scenario; there are: {names}, {}, {}",
+            catalogue::NAME,
+            backlog::NAME
+        )
+        .into());
     }
     let mut bench = Bench {
         environment,
@@ -103,6 +110,9 @@ pub(crate) async fn run(environment: &Environment, args: BenchArgs) -> Result<()
     bench.end().await;
     if reads && !bench.stop.is_cancelled() {
         catalogue::run(environment, scale, args.products, &bench.watch, &args.results).await?;
+    }
+    if absences && !bench.stop.is_cancelled() {
+        backlog::run(environment, scale, &bench.watch, &args.results).await?;
     }
     if results.is_clean() {
         Ok(())

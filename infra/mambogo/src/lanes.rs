@@ -1,5 +1,6 @@
-//! What operators do about lanes whose database has lost commits, by a restore or by a failover: a new life for them.
+//! What operators do about lanes whose log or whose database is not what it was.
 //!
+//! A database that has lost commits, by a restore or by a failover: a new life for its lanes ([`renew`]).
 //! A lane that stands again where it stood before would give numbers a second time, to other records. So it takes a new
 //! id, and its old one ends at the last number that its database knows of: what the log holds of it beyond that counts
 //! nowhere. What clients and providers said lies on the log, is read again, and is decided anew.
@@ -7,6 +8,7 @@
 //! Everything is fenced first, and written only while nobody has claimed a lane since. A run that breaks off is made
 //! again: who reads is told before who is read takes its new id.
 
+mod begin;
 mod store;
 
 use crate::config;
@@ -43,6 +45,15 @@ pub(crate) enum LanesCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// After a topic was made anew, or its records expired unread: have its lanes begin where it begins
+    Begin {
+        /// The service that reads it
+        #[arg(value_parser = [topics::ORDERS_GROUP, topics::INVENTORY_GROUP, topics::PAYMENTS_GROUP])]
+        service: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// A lane's row.
@@ -53,6 +64,7 @@ struct Row {
     partition: i32,
     id: LaneId,
     epoch: i64,
+    next_offset: i64,
     heard: BTreeMap<LaneId, Heard>,
     sent: BTreeMap<String, u64>,
 }
@@ -65,7 +77,13 @@ struct Desk {
 }
 
 pub(crate) async fn run(environment: &Environment, command: LanesCommand) -> Outcome {
-    let LanesCommand::Renew { services, dry_run } = command;
+    match command {
+        LanesCommand::Renew { services, dry_run } => renew(environment, &services, dry_run).await,
+        LanesCommand::Begin { service, dry_run } => begin::run(environment, &service, dry_run).await,
+    }
+}
+
+async fn renew(environment: &Environment, services: &[String], dry_run: bool) -> Outcome {
     let is_meant = |service: &str| services.is_empty() || services.iter().any(|name| name == service);
     let mut desks = Vec::new();
     for (service, topic) in SERVICES {
@@ -139,6 +157,7 @@ mod tests {
             partition: 2,
             id: LaneId(Uuid::from_u128(id)),
             epoch: 1,
+            next_offset: 0,
             heard: BTreeMap::new(),
             sent: BTreeMap::new(),
         }

@@ -24,6 +24,7 @@ impl EventReader {
             partition,
             epoch: 0,
             next_offset: 0,
+            last_read: None,
             outbox_seq: 0,
             due_mark: Timestamp(0),
             heard: BTreeMap::new(),

@@ -32,10 +32,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// One fault after another, each with the checks behind it
     Faults {
-        /// Each fault once, and the brokers away for 20 s instead of 60
+        /// Nine faults that the seed draws, and the brokers away for 20 s instead of 60: about five minutes
         #[arg(long)]
         short: bool,
-        /// How often each fault comes; 1 when short
+        /// How often each fault comes
         #[arg(long, default_value_t = 2)]
         rounds: u32,
         /// Only the faults whose name holds one of these words

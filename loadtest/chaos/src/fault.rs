@@ -35,10 +35,12 @@ pub(crate) enum Fault {
     RedisAway,
     PostgresKilled,
     PostgresFrozen,
+    PostgresFull,
     SessionsEnded,
     BrokerKilled,
     BrokerFrozen,
     BrokersAway,
+    BrokersFull,
     Rebalances,
     ProviderAway,
     ProviderFails,
@@ -49,7 +51,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Nothing,
         Self::WorkerKilled,
         Self::WorkerFrozen,
@@ -63,10 +65,12 @@ impl Fault {
         Self::RedisAway,
         Self::PostgresKilled,
         Self::PostgresFrozen,
+        Self::PostgresFull,
         Self::SessionsEnded,
         Self::BrokerKilled,
         Self::BrokerFrozen,
         Self::BrokersAway,
+        Self::BrokersFull,
         Self::Rebalances,
         Self::ProviderAway,
         Self::ProviderFails,
@@ -91,10 +95,12 @@ impl Fault {
             Self::RedisAway => "redis away",
             Self::PostgresKilled => "postgres killed",
             Self::PostgresFrozen => "postgres frozen",
+            Self::PostgresFull => "postgres full",
             Self::SessionsEnded => "sessions ended",
             Self::BrokerKilled => "broker killed",
             Self::BrokerFrozen => "broker frozen",
             Self::BrokersAway => "brokers away",
+            Self::BrokersFull => "brokers full",
             Self::Rebalances => "rebalances",
             Self::ProviderAway => "provider away",
             Self::ProviderFails => "provider fails",
@@ -102,6 +108,11 @@ impl Fault {
             Self::GatewayCutOff => "gateway cut off",
             Self::WorkerCutOff => "worker cut off",
         }
+    }
+
+    /// Whether it needs volumes that can be full.
+    pub(crate) fn is_full(self) -> bool {
+        matches!(self, Self::PostgresFull | Self::BrokersFull)
     }
 }
 
@@ -153,6 +164,7 @@ impl Stage<'_> {
             Fault::RedisFlushed => self.flushed().await,
             Fault::PostgresKilled => self.part_killed("postgres", "postgres", 0..1_000).await,
             Fault::PostgresFrozen => self.part_frozen("postgres", 6_000..9_000).await,
+            Fault::PostgresFull => self.postgres_full().await,
             Fault::SessionsEnded => self.sessions_ended().await,
             Fault::BrokerKilled => {
                 let broker = self.broker();
@@ -163,6 +175,7 @@ impl Stage<'_> {
                 self.part_frozen(broker, 11_000..14_000).await
             }
             Fault::BrokersAway => self.brokers_away().await,
+            Fault::BrokersFull => self.brokers_full().await,
             Fault::Rebalances => self.rebalances().await,
             Fault::ProviderAway => self.provider_away().await,
             Fault::ProviderFails => self.provider_fails().await,
@@ -294,6 +307,41 @@ impl Stage<'_> {
         self.instance.start("kafka").await?;
         let away = broken.elapsed().as_secs_f64();
         Ok(Struck { broken, healed: Instant::now(), what: format!("all three for {away:.1} s") })
+    }
+
+    /// Its server gives up once its log can grow no more; it is started again when there is room.
+    async fn postgres_full(&mut self) -> Result<Struck, Failure> {
+        let (broken, time) = self.full("postgres").await?;
+        self.instance.start("postgres").await?;
+        let what = format!("the volume of Postgres, for {:.1} s", time.as_secs_f64());
+        Ok(Struck { broken, healed: Instant::now(), what })
+    }
+
+    /// A broker whose only log folder fails ends by itself. When there is room, all are started anew: one that is
+    /// still there may be about to end.
+    async fn brokers_full(&mut self) -> Result<Struck, Failure> {
+        let (broken, time) = self.full("brokers").await?;
+        let mut alive = 0;
+        for broker in BROKERS {
+            if self.instance.part(broker).is_ok() {
+                alive += 1;
+                self.instance.kill(broker).await?;
+            }
+        }
+        self.instance.start("kafka").await?;
+        let what =
+            format!("the volume of all brokers, for {:.1} s; {alive} had not ended", time.as_secs_f64());
+        Ok(Struck { broken, healed: Instant::now(), what })
+    }
+
+    async fn full(&mut self, volume: &str) -> Result<(Instant, Duration), Failure> {
+        let volumes = self.instance.volumes().ok_or("there is no volume to be filled")?;
+        let time = Duration::from_millis(self.random.random_range(9_000..12_000));
+        let broken = Instant::now();
+        volumes.fill(volume)?;
+        tokio::time::sleep(time).await;
+        volumes.empty(volume)?;
+        Ok((broken, time))
     }
 
     /// A worker comes or goes every 2 s; it goes by SIGTERM and by kill -9 in turn.

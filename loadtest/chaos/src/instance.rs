@@ -4,6 +4,7 @@
 use crate::{
     Failure,
     running::{Running, Signal},
+    volume::Volumes,
 };
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ pub(crate) struct Instance {
     root: PathBuf,
     home: PathBuf,
     settings: BTreeMap<String, String>,
+    volumes: Option<Volumes>,
 }
 
 impl Instance {
@@ -32,6 +34,7 @@ impl Instance {
     pub(crate) async fn begin(root: &Path) -> Result<Self, Failure> {
         let mut instance = Self::of(root)?;
         instance.take_away()?;
+        instance.volumes = Volumes::lay(&instance.home)?;
         instance.stack(&["up", "chaos"]).await?;
         let file = instance.home.join("env");
         let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -46,7 +49,7 @@ impl Instance {
     pub(crate) fn of(root: &Path) -> Result<Self, Failure> {
         let root = fs::canonicalize(root)?;
         let home = root.join(".local/chaos");
-        Ok(Self { root, home, settings: BTreeMap::new() })
+        Ok(Self { root, home, settings: BTreeMap::new(), volumes: None })
     }
 
     /// What the binary reads, as `stack` wrote it.
@@ -61,6 +64,11 @@ impl Instance {
     pub(crate) fn setting(&self, key: &str) -> Result<&str, Failure> {
         let value = self.settings.get(key).map(String::as_str);
         value.ok_or_else(|| format!("{key} is not in {}", self.home.join("env").display()).into())
+    }
+
+    /// The volumes under the data, where they can be made.
+    pub(crate) fn volumes(&self) -> Option<&Volumes> {
+        self.volumes.as_ref()
     }
 
     /// Where logs and pid files stand, and the script that writes the latter.
@@ -121,14 +129,20 @@ impl Instance {
             let _ = fs::remove_dir_all(&kept);
             fs::rename(&log, &kept)?;
         }
+        self.end("down")?;
+        Volumes::take_away_from(&self.home)?;
+        self.end("reset")
+    }
+
+    fn end(&self, word: &str) -> Result<(), Failure> {
         let done = std::process::Command::new(self.root.join("infra/local/stack"))
-            .args(["reset", "chaos"])
+            .args([word, "chaos"])
             .stdin(Stdio::null())
             .output()?;
         if done.status.success() {
             Ok(())
         } else {
-            Err(format!("infra/local/stack reset chaos: {}", String::from_utf8_lossy(&done.stderr)).into())
+            Err(format!("infra/local/stack {word} chaos: {}", String::from_utf8_lossy(&done.stderr)).into())
         }
     }
 

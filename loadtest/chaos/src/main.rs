@@ -25,6 +25,7 @@ mod store;
 mod table;
 mod trail;
 mod verdict;
+mod volume;
 
 use arguments::{Arguments, Command};
 use clap::Parser;

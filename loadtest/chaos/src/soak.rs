@@ -17,6 +17,10 @@ use std::{
 const TO_FILL: f64 = 180.0;
 /// Growth of a process that counts as flat: 1 MiB a minute, below which allocators wander.
 const FLAT: f64 = 1024.0 * 1024.0 / 60.0;
+/// Seconds between two looks at memory that are kept.
+const LOOK: usize = 15;
+/// The other party keeps its books: what it holds is not ours to keep flat.
+const KEEPS_BOOKS: &str = "mambogo-provider";
 /// Faults that leave most of the system running.
 const FAULTS: [Fault; 12] = [
     Fault::WorkerKilled,
@@ -44,6 +48,8 @@ pub(crate) struct Soak {
     to_rest_seconds: f64,
     /// MiB in the end, and growth in MiB a minute, of each process that was not killed after its first minutes.
     memory: BTreeMap<String, (u64, Option<f64>)>,
+    /// Seconds and KiB, a look every so often.
+    looks: BTreeMap<String, Vec<(u64, u64)>>,
     found: BTreeMap<Invariant, Vec<String>>,
 }
 
@@ -69,7 +75,7 @@ pub(crate) async fn soak(arguments: &Arguments, seed: u32, time: Duration) -> Re
     let samples = world.memory.take();
     let (to_rest, _) = world.check(&lives, begun).await?;
     let memory = growth(&samples);
-    for (name, (_, slope)) in &memory {
+    for (name, (_, slope)) in memory.iter().filter(|(name, _)| !name.starts_with(KEEPS_BOOKS)) {
         if slope.is_some_and(|slope| slope > FLAT / (1024.0 * 1024.0) * 60.0) {
             let what = format!("{name} grows by {:.2} MiB a minute", slope.unwrap_or_default());
             world.shop.findings.add(Invariant::Bounded, what);
@@ -85,6 +91,7 @@ pub(crate) async fn soak(arguments: &Arguments, seed: u32, time: Duration) -> Re
         faults,
         to_rest_seconds: to_rest.as_secs_f64(),
         memory,
+        looks: looks(&samples),
         found: world.shop.findings.take(),
     })
 }
@@ -106,6 +113,14 @@ fn growth(samples: &BTreeMap<String, Vec<(f64, u64)>>) -> BTreeMap<String, (u64,
         (life.last().map_or(0, |(_, bytes)| bytes >> 20), a_minute)
     };
     samples.iter().map(|(name, samples)| (name.clone(), of(samples))).collect()
+}
+
+fn looks(samples: &BTreeMap<String, Vec<(f64, u64)>>) -> BTreeMap<String, Vec<(u64, u64)>> {
+    let kept = |samples: &Vec<(f64, u64)>| {
+        let looks = samples.iter().step_by(LOOK);
+        looks.map(|(at, bytes)| (Duration::from_secs_f64(*at).as_secs(), bytes >> 10)).collect()
+    };
+    samples.iter().map(|(name, samples)| (name.clone(), kept(samples))).collect()
 }
 
 impl Soak {

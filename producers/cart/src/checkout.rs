@@ -21,6 +21,7 @@ use ingress::{
     body::JsonBody,
     prefer::PreferWait,
     problem::{Kind, Problem},
+    trace,
 };
 use orders_api::{Delivery, told as orders_told};
 use serde_json::json;
@@ -52,7 +53,7 @@ pub(crate) async fn checkout(
     let buying =
         Buying { holder: Holder::User(caller.owner.clone()), carts, caller, delivery, if_match, wait };
     // in a task of its own: a client that goes away leaves no cart that was bought and not emptied
-    let bought = tokio::spawn(buying.check_out()).await;
+    let bought = trace::spawn(buying.check_out()).await;
     bought.map_err(|error| Problem::internal("checking out", &error))?
 }
 

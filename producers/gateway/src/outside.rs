@@ -73,7 +73,8 @@ async fn weaken(mut response: Response) -> Response {
 }
 
 fn cors(origins: &Origins) -> CorsLayer {
-    let ours = ["idempotency-key", "x-idempotency-key", "prefer", "last-event-id", "cart-token"];
+    let ours =
+        ["idempotency-key", "x-idempotency-key", "prefer", "last-event-id", "cart-token", "traceparent"];
     let told = [
         "x-request-id",
         "ratelimit",

@@ -1,10 +1,11 @@
-//! What happens around every request: its id, a time limit, a net for panics, problems for bare errors, security
+//! What happens around every request: its id, its trace, a time limit, a net for panics, problems for bare errors, security
 //! headers, counters.
 
 use crate::{
     metrics,
     problem::{Kind, MEDIA_TYPE, Problem},
     request_id::{self, RequestId},
+    trace::{self, Trace},
 };
 use axum::{
     Router,
@@ -33,8 +34,8 @@ async fn surround(mut request: Request, next: Next) -> Response {
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let began = Instant::now();
-    let handled =
-        AssertUnwindSafe(tokio::time::timeout(REQUEST_TIMEOUT, next.run(request))).catch_unwind().await;
+    let handling = trace::within(Trace::read(request.headers()), next.run(request));
+    let handled = AssertUnwindSafe(tokio::time::timeout(REQUEST_TIMEOUT, handling)).catch_unwind().await;
     let mut response = match handled {
         Ok(Ok(response)) => as_problem(response),
         Ok(Err(_)) => Problem::unavailable("the request took too long").into_response(),

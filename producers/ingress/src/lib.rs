@@ -20,6 +20,7 @@ pub mod response_cache;
 pub mod serve;
 pub mod shed;
 pub mod surface;
+pub mod trace;
 
 pub mod background;
 pub mod coalesce;

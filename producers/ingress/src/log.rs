@@ -1,7 +1,7 @@
 //! The log as the edge needs it: say a command, ask where topics end. A trait, so that tests can hold an
 //! acknowledgement back, lose it, or run without brokers.
 
-use crate::problem::Problem;
+use crate::{problem::Problem, trace::Trace};
 use async_trait::async_trait;
 use chassis::crash::{self, CrashPoint};
 use futures_util::future::join_all;
@@ -33,6 +33,8 @@ pub struct Command {
     pub payload: Vec<u8>,
     /// The envelope.
     pub envelope: Envelope,
+    /// The trace of the request that it comes of, if that is sampled.
+    pub trace: Option<Trace>,
 }
 
 impl Command {
@@ -62,7 +64,7 @@ impl Command {
         payload: Vec<u8>,
     ) -> Self {
         let envelope = Envelope { message, causation: message, occurred_at: now, deadline, source: None };
-        Self { topic, key: topics::key(key), payload, envelope }
+        Self { topic, key: topics::key(key), payload, envelope, trace: Trace::current() }
     }
 }
 
@@ -169,12 +171,15 @@ impl CommandLog for Publisher {
 
 /// An error of this says that nothing was handed over; one of the report never does.
 fn hand_over(publisher: &Publisher, command: Command) -> Result<Pending, SendError> {
+    let trace = command.trace.map(|trace| (envelope::TRACEPARENT.to_owned(), trace.as_bytes().to_vec()));
     let record = OutboundRecord {
         topic: command.topic,
         destination: Destination::ByKey,
         key: command.key.to_vec(),
         payload: command.payload,
-        headers: vec![(envelope::HEADER.to_owned(), command.envelope.to_bytes())],
+        headers: std::iter::once((envelope::HEADER.to_owned(), command.envelope.to_bytes()))
+            .chain(trace)
+            .collect(),
     };
     crash::point(CrashPoint::ProduceBefore);
     let pending = publisher.send(&record).map_err(|error| SendError::NotSent(error.to_string()))?;

@@ -26,6 +26,7 @@ use ingress::{
     body::JsonBody,
     log::Command,
     problem::{Kind, Problem},
+    trace,
 };
 use schemas::{
     ids::{self, EffectId, OrderId},
@@ -111,7 +112,7 @@ pub(crate) async fn reserve(
         return Err(Problem::new(Kind::KeyReused, "this ownerId stands for another reserve"));
     }
     // in a task of its own: a client that goes away leaves nothing held that nobody gives back
-    let reserving = tokio::spawn(async move { hold(&inventory, order, asked).await });
+    let reserving = trace::spawn(async move { hold(&inventory, order, asked).await });
     reserving.await.map_err(|error| Problem::internal("reserving", &error))?
 }
 

@@ -12,6 +12,7 @@ use ingress::{
     auth::Caller,
     idempotency::IdempotencyKey,
     problem::{Kind, Problem},
+    trace,
 };
 use schemas::{
     ids::{self, OrderId},
@@ -42,7 +43,7 @@ impl Orders {
     pub(crate) async fn take_in(&self, caller: &Caller, asked: Vec<Asked>) -> Vec<Verdict> {
         let (orders, owner, count) = (self.clone(), caller.owner.clone(), asked.len());
         let Some(permit) = self.permit(count) else { return vec![Err(busy()); count] };
-        let going = tokio::spawn(async move {
+        let going = trace::spawn(async move {
             let _permit = permit;
             orders.verdicts(&owner, &asked).await
         });

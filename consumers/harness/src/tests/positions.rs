@@ -116,6 +116,28 @@ async fn records_that_expired_unread_halt_their_lane_and_are_not_skipped() {
     second.end().await;
 }
 
+/// Deletes the topic and makes it again, empty.
+async fn make_anew(road: &Road) {
+    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(ASK));
+    admin.delete_topics(&[&topic(road)], &options).await.unwrap();
+    eventually("the topic is there again", async || {
+        publisher::topics::ensure(&road.topics.publisher(), PARTITIONS, 1).await.is_ok()
+    })
+    .await;
+}
+
+/// A worker that is started now halts, and says that the topic is another.
+async fn halts_as_recreated(road: &Road, toy: &Toy) {
+    let worker = road.work(toy);
+    eventually_within(Duration::from_secs(40), "a lane has halted", async || {
+        let parts = worker.health.parts();
+        parts.values().any(|state| state.as_ref().is_err_and(|why| why.contains("the topic was recreated")))
+    })
+    .await;
+    worker.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_halts_its_lanes() {
     let road = Road::build().await;
@@ -127,21 +149,57 @@ async fn a_topic_that_was_made_anew_halts_its_lanes() {
     }
     all_stand_at(&road, &keys, 1).await;
     worker.end().await;
-    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(ASK));
-    admin.delete_topics(&[&topic(&road)], &options).await.unwrap();
-    eventually("the topic is there again", async || {
-        publisher::topics::ensure(&road.topics.publisher(), PARTITIONS, 1).await.is_ok()
-    })
-    .await;
-    let worker = road.work(&toy);
-    eventually_within(Duration::from_secs(40), "a lane has halted", async || {
-        let parts = worker.health.parts();
-        parts.values().any(|state| state.as_ref().is_err_and(|why| why.contains("the topic was recreated")))
-    })
-    .await;
-    worker.end().await;
+    make_anew(&road).await;
+    halts_as_recreated(&road, &toy).await;
     assert_each_once_in_order(&toy.seen.lock().unwrap(), &keys, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_anew_and_has_grown_beyond_the_positions_halts_its_lanes_too() {
+    let road = Road::build().await;
+    let toy = Toy::default();
+    let keys = keys(20);
+    let worker = road.work(&toy);
+    for key in &keys {
+        road.send(*key, Step::To(1)).await;
+    }
+    all_stand_at(&road, &keys, 1).await;
+    worker.end().await;
+    make_anew(&road).await;
+    for n in 2..=3 {
+        for key in &keys {
+            road.send(*key, Step::To(n)).await;
+        }
+    }
+    halts_as_recreated(&road, &toy).await;
+    assert_each_once_in_order(&toy.seen.lock().unwrap(), &keys, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_whose_last_record_has_expired_reads_on_from_its_position() {
+    let road = Road::build().await;
+    let toy = Toy::default();
+    let keys = keys(20);
+    let first = road.work(&toy);
+    for key in &keys {
+        road.send(*key, Step::To(1)).await;
+    }
+    all_stand_at(&road, &keys, 1).await;
+    first.end().await;
+    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition_offset(&topic(&road), partition, Offset::End).unwrap();
+    }
+    admin.delete_records(&list, &AdminOptions::new().operation_timeout(Some(ASK))).await.unwrap();
+    let second = road.work(&toy);
+    for key in &keys {
+        road.send(*key, Step::To(2)).await;
+    }
+    all_stand_at(&road, &keys, 2).await;
+    second.is_ready().await;
+    second.end().await;
+    assert_each_once_in_order(&toy.seen.lock().unwrap(), &keys, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

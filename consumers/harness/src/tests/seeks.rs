@@ -20,6 +20,7 @@ fn lane() -> Lane {
         partition: 0,
         epoch: 1,
         next_offset: 0,
+        last_read: None,
         outbox_seq: 0,
         due_mark: Timestamp(0),
         heard: BTreeMap::new(),

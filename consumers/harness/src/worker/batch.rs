@@ -18,6 +18,7 @@ impl<S: Service> Worker<S> {
     pub(super) async fn work(&mut self) -> bool {
         let bound = Bound { records: self.limit, bytes: self.config.batch_bytes };
         let records = self.inbox.take(bound, |partition| self.reads(partition));
+        let records = self.recognise(records);
         if records.is_empty() && !self.due {
             return false;
         }

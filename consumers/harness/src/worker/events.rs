@@ -67,7 +67,7 @@ impl<S: Service> Worker<S> {
                 epoch = lane.epoch,
                 "lane claimed late"
             );
-            let (partition, offset) = (lane.partition, lane.next_offset);
+            let (partition, offset) = (lane.partition, lane.begins_at());
             self.hold(lane);
             self.seek(partition, offset);
         }
@@ -110,10 +110,12 @@ impl<S: Service> Worker<S> {
                     *partition,
                     format!(
                         "the lane stands at offset {next}, but {} holds {low} to {high}: the topic was recreated, or \
-                         records expired unread; restore them, or renew the lane",
+                         records expired unread; restore them, or give them up with `mambogo lanes begin`",
                         self.set.topic
                     ),
                 );
+            } else if self.forgets_what_expired(*partition, *low) {
+                self.seek(*partition, next);
             } else if next < *high {
                 behind.insert(*partition, next);
             }
@@ -126,6 +128,38 @@ impl<S: Service> Worker<S> {
         if stalled && self.inbox.len() == 0 && self.may_work() {
             self.rejoin("stalled");
         }
+    }
+
+    /// Whether the record that the lane read last has expired, so that reading could not begin there.
+    fn forgets_what_expired(&mut self, partition: i32, low: i64) -> bool {
+        let lane = self.lanes.get_mut(&partition).filter(|lane| lane.begins_at() < low);
+        lane.and_then(|lane| lane.last_read.take()).is_some()
+    }
+
+    /// Takes out what was read only to be compared: after a claim, the last record that was read before. A lane whose
+    /// topic holds another in its place stands in a topic of the past, and stops.
+    pub(super) fn recognise(&mut self, mut records: Vec<Arc<Record>>) -> Vec<Arc<Record>> {
+        let mut others = BTreeMap::new();
+        records.retain(|record| {
+            let Some(lane) = self.lanes.get(&record.partition) else { return false };
+            let Some(last) = lane.last_read.filter(|last| last.offset == record.offset) else { return true };
+            if last != LastRead::of(record) {
+                others.insert(record.partition, record.offset);
+            }
+            record.offset >= lane.next_offset
+        });
+        records.retain(|record| !others.contains_key(&record.partition));
+        for (partition, offset) in others {
+            self.halt(
+                partition,
+                format!(
+                    "the record at offset {offset} of {} is not the one that the lane read there: the topic was recreated; \
+                     restore it, or give up what it held with `mambogo lanes begin`",
+                    self.set.topic
+                ),
+            );
+        }
+        records
     }
 
     pub(super) fn rejoin(&mut self, why: &'static str) {

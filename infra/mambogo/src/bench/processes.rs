@@ -40,6 +40,8 @@ pub(crate) enum Topology {
     },
     /// The gateway, and nothing that works behind it.
     Gateway,
+    /// One relay, and nothing else.
+    Relay,
 }
 
 impl Topology {
@@ -57,6 +59,7 @@ impl Topology {
                 &["work", "status"],
             ],
             Self::Gateway => &[&["serve"]],
+            Self::Relay => &[&["relay"]],
             Self::Scaled { workers, relays } => {
                 let relays = std::iter::repeat_n(&["relay"] as &[&str], relays);
                 let workers = std::iter::repeat_n(&["work"] as &[&str], workers);
@@ -133,6 +136,9 @@ fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// A process that was killed, and may be started again.
+pub(crate) struct Absent(Process);
+
 /// The processes of one arrangement.
 pub(crate) struct Processes {
     topology: Topology,
@@ -192,15 +198,26 @@ impl Processes {
             if ended.run_until_cancelled(tokio::time::sleep_until(at)).await.is_none() {
                 break;
             }
-            let Some(mut worker) = self.processes.pop() else { break };
             kills.push(began.elapsed().as_secs());
-            worker.child.kill().await?;
-            let Process { arguments, gateway, settings, .. } = worker;
-            let part = worker.part.clone();
-            self.processes.push(Process::start(arguments, gateway, Some(part), settings).await?);
+            let absent = self.kill_last().await?;
+            self.start_again(absent).await?;
             at += every;
         }
         Ok(kills)
+    }
+
+    /// kill -9 of the last process (the workers).
+    pub(crate) async fn kill_last(&mut self) -> Result<Absent, Failure> {
+        let mut process = self.processes.pop().ok_or("nothing runs")?;
+        process.child.kill().await?;
+        Ok(Absent(process))
+    }
+
+    /// Starts it again, as the same part.
+    pub(crate) async fn start_again(&mut self, Absent(process): Absent) -> Result<(), Failure> {
+        let Process { arguments, gateway, settings, part, .. } = process;
+        self.processes.push(Process::start(arguments, gateway, Some(part), settings).await?);
+        Ok(())
     }
 
     /// SIGTERM to each, and a clean end; SIGKILL to who takes too long.

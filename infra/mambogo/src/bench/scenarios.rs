@@ -225,7 +225,7 @@ fn scaled(
     }
 }
 
-fn bulk() -> Plan {
+pub(super) fn bulk() -> Plan {
     Plan {
         name: name(),
         way: Way::Bulk(50),

@@ -14,7 +14,7 @@ pub(super) async fn read(
     topic: Topic,
 ) -> Outcome<Vec<Row>> {
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT partition, id, epoch, heard, sent FROM {service}.lane
+        "SELECT partition, id, epoch, next_offset, heard, sent FROM {service}.lane
          WHERE consumer_group = $1 AND topic = $2 ORDER BY partition"
     )))
     .bind(service)
@@ -94,6 +94,30 @@ pub(super) async fn renew(connection: &mut PgConnection, service: &str, rows: &[
     Ok(tx.commit().await?)
 }
 
+/// Has each lane of `rows` begin at its offset of `firsts`, and hear its sources as for the first time: what they said
+/// in between may be gone.
+pub(super) async fn begin(
+    connection: &mut PgConnection,
+    service: &str,
+    rows: &[Row],
+    firsts: &[i64],
+) -> Outcome {
+    let mut tx = connection.begin().await?;
+    let written = sqlx::query(AssertSqlSafe(format!(
+        "UPDATE {service}.lane
+         SET next_offset = new.first, read_offset = NULL, read_fingerprint = NULL, heard = '{{}}'
+         FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[]) AS new (id, epoch, first)
+         WHERE lane.id = new.id AND lane.epoch = new.epoch"
+    )))
+    .bind(ids(rows))
+    .bind(epochs(rows))
+    .bind(firsts)
+    .execute(&mut *tx)
+    .await?;
+    refuse_claimed(service, written.rows_affected(), rows)?;
+    Ok(tx.commit().await?)
+}
+
 fn ids(rows: &[Row]) -> Vec<Uuid> {
     rows.iter().map(|row| row.id.0).collect()
 }
@@ -107,7 +131,7 @@ fn refuse_claimed(service: &str, written: u64, rows: &[Row]) -> Outcome {
     if usize::try_from(written) == Ok(rows.len()) {
         return Ok(());
     }
-    Err(format!("a worker has claimed lanes of {service} meanwhile: stop all workers, then renew").into())
+    Err(format!("a worker has claimed lanes of {service} meanwhile: stop all workers, then try again").into())
 }
 
 fn lane(service: &'static str, topic: Topic, row: &PgRow) -> sqlx::Result<Row> {
@@ -119,6 +143,7 @@ fn lane(service: &'static str, topic: Topic, row: &PgRow) -> sqlx::Result<Row> {
         partition: row.try_get("partition")?,
         id: LaneId(row.try_get("id")?),
         epoch: row.try_get("epoch")?,
+        next_offset: row.try_get("next_offset")?,
         heard,
         sent,
     })

@@ -25,6 +25,7 @@ mod notices;
 mod pooler;
 mod provider;
 mod rebalance;
+mod recreated;
 mod redrive;
 mod restarts;
 mod road;

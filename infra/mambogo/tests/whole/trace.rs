@@ -3,6 +3,7 @@
 
 use crate::system::{System, order_of};
 use chassis::settings::Environment;
+use reqwest::Method;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +11,7 @@ use std::{
     process::Stdio,
     time::Duration,
 };
+use testbed::eventually;
 
 /// What is said about an order that goes straight to its end; the first is the edge's.
 const RECORDS: [&str; 10] = [
@@ -24,6 +26,9 @@ const RECORDS: [&str; 10] = [
     "OrderConfirmed",
     "SettleStock",
 ];
+
+/// The trace that the client samples.
+const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Each JSON line as a value.
 fn lines(text: &str) -> Vec<Value> {
@@ -100,7 +105,14 @@ async fn one_order_is_traced_through_all_records_by_two_readers() {
     let product = system.product(2).await;
     // others pass through the same topics and are not in its trace
     let other = client.submit_patiently("another", &order_of(&product, 1, "CREDIT_CARD")).await;
-    let id = client.submit_patiently("traced", &order_of(&product, 1, "CREDIT_CARD")).await;
+    let mut id = String::new();
+    eventually("the order is taken in", async || {
+        let request = client.request(Method::POST, "/api/orders").header("Idempotency-Key", "traced");
+        let request = request.header("traceparent", SAMPLED).json(&order_of(&product, 1, "CREDIT_CARD"));
+        let answer = client.try_send(request).await.filter(|answer| answer.status == 202);
+        answer.inspect(|answer| id = answer.order_id()).is_some()
+    })
+    .await;
     assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
     assert_eq!(client.settled(&other).await["status"], "CONFIRMED");
 
@@ -112,6 +124,7 @@ async fn one_order_is_traced_through_all_records_by_two_readers() {
             "{line}"
         );
         assert_eq!(line["error"], Value::Null, "{line}");
+        assert_eq!(line["traceparent"], SAMPLED, "{line}");
     }
     // a client that repeats itself, or a relay that sends again, says the same message
     let told: BTreeMap<_, _> = ours.iter().map(|line| (line["messageId"].as_str(), record(line))).collect();
