@@ -39,6 +39,8 @@ const STEADY: f64 = 0.85;
 const TO_STEADY: Duration = Duration::from_secs(15);
 /// Faults of a short run, drawn from the seed: about five minutes.
 const IN_SHORT: usize = 9;
+/// Findings of a kind that are shown at once; the table's file holds all.
+const SHOWN: usize = 3;
 /// Products in the catalogue.
 const PRODUCTS: &str = "200";
 /// A payment that fails again and again is known within seconds: what a phase waits for is the fault, not its mix. And
@@ -278,6 +280,9 @@ pub(crate) async fn faults(arguments: &Arguments, seed: u32) -> Result<Table, Fa
         let row = world.phase(fault, &plan).await.map_err(|e| format!("{}: {e}", fault.name()))?;
         plan.settle_in = usual;
         println!("{}", row.line());
+        for (invariant, found) in &row.violations {
+            found.iter().take(SHOWN).for_each(|what| println!("    {}: {what}", invariant.heading()));
+        }
         rows.push(row);
     }
     let lives = std::mem::take(&mut world.lives);
