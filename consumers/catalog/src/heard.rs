@@ -1,11 +1,12 @@
-//! What was heard and is not written yet: of each product the newest of either part, and how far the topics were read.
+//! What was heard and is not written yet: of each product the newest of either part.
 
-use rdkafka::message::{BorrowedMessage, Message};
+use follower::Record;
 use schemas::{
     ids::ProductId,
     messages::{CatalogEvent, InventoryEvent},
     shelf::{Change, Facts, Stock},
     time::Timestamp,
+    topics::Topic,
     wire::WireError,
 };
 use std::{
@@ -16,20 +17,9 @@ use std::{
 /// Most records that are gathered.
 const MAX_RECORDS: u64 = 20_000;
 
-/// Which of the two topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    Inventory,
-    Catalog,
-}
-
-/// The first offset not yet read, by topic (as the cluster calls it) and partition.
-pub(crate) type Positions = BTreeMap<(String, i32), i64>;
-
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     changes: BTreeMap<ProductId, Change>,
-    next: Positions,
     records: u64,
     since: Option<Instant>,
     is_urgent: bool,
@@ -40,36 +30,32 @@ impl Heard {
     /// event brings all of it.
     ///
     /// # Errors
-    /// [`WireError`], after it was noted as read.
-    pub(crate) fn add(
-        &mut self,
-        from: Source,
-        record: &BorrowedMessage<'_>,
-        now: Instant,
-    ) -> Result<(), WireError> {
-        self.next.insert((record.topic().to_owned(), record.partition()), record.offset() + 1);
+    /// [`WireError`], after it was counted.
+    pub(crate) fn add(&mut self, record: &Record<'_>, now: Instant) -> Result<(), WireError> {
         self.records += 1;
         self.since.get_or_insert(now);
-        self.take(from, record.payload().unwrap_or_default())
+        if record.topic == Topic::InventoryEvents {
+            self.take_stock(record.payload)
+        } else {
+            self.take_facts(record.payload)
+        }
     }
 
-    fn take(&mut self, from: Source, payload: &[u8]) -> Result<(), WireError> {
-        match from {
-            Source::Inventory => {
-                let InventoryEvent::StockChanged(event) = InventoryEvent::decode(payload)?;
-                let change = self.change(event.product_id, event.changed_at);
-                if change.stock.is_none_or(|known| known.version < event.version) {
-                    change.stock = Some(Stock { version: event.version, available: event.available });
-                }
-            }
-            Source::Catalog => {
-                let CatalogEvent::ProductChanged(event) = CatalogEvent::decode(payload)?;
-                self.is_urgent = true;
-                let change = self.change(event.product_id, event.changed_at);
-                if change.facts.as_ref().is_none_or(|known| known.version < event.version) {
-                    change.facts = Some(Facts::from(event));
-                }
-            }
+    fn take_stock(&mut self, payload: &[u8]) -> Result<(), WireError> {
+        let InventoryEvent::StockChanged(event) = InventoryEvent::decode(payload)?;
+        let change = self.change(event.product_id, event.changed_at);
+        if change.stock.is_none_or(|known| known.version < event.version) {
+            change.stock = Some(Stock { version: event.version, available: event.available });
+        }
+        Ok(())
+    }
+
+    fn take_facts(&mut self, payload: &[u8]) -> Result<(), WireError> {
+        let CatalogEvent::ProductChanged(event) = CatalogEvent::decode(payload)?;
+        self.is_urgent = true;
+        let change = self.change(event.product_id, event.changed_at);
+        if change.facts.as_ref().is_none_or(|known| known.version < event.version) {
+            change.facts = Some(Facts::from(event));
         }
         Ok(())
     }
@@ -97,10 +83,6 @@ impl Heard {
     /// By product.
     pub(crate) fn changes(&self) -> impl ExactSizeIterator<Item = &Change> {
         self.changes.values()
-    }
-
-    pub(crate) fn next(&self) -> &Positions {
-        &self.next
     }
 }
 
@@ -147,26 +129,26 @@ mod tests {
     fn of_many_changes_the_newest_of_each_part_is_left_whatever_came_last() {
         let mut heard = Heard::default();
         for version in [3, 9, 4] {
-            heard.take(Source::Inventory, &stock(version)).unwrap();
+            heard.take_stock(&stock(version)).unwrap();
         }
         for version in [2, 1] {
-            heard.take(Source::Catalog, &facts(version)).unwrap();
+            heard.take_facts(&facts(version)).unwrap();
         }
         let change = heard.changes().next().unwrap();
         assert_eq!((heard.changes().len(), change.at), (1, Timestamp(9)));
         assert_eq!(change.stock, Some(Stock { version: 9, available: 91 }));
         assert_eq!(change.facts.as_ref().unwrap().version, 2);
-        assert!(heard.take(Source::Inventory, &facts(1)).is_err());
-        assert!(heard.take(Source::Catalog, b"x").is_err());
+        assert!(heard.take_stock(&facts(1)).is_err());
+        assert!(heard.take_facts(b"x").is_err());
     }
 
     #[test]
     fn stock_waits_for_its_window_and_a_persons_change_does_not() {
         let (now, window) = (Instant::now(), Duration::from_secs(2));
         let mut heard = Heard { since: Some(now), ..Heard::default() };
-        heard.take(Source::Inventory, &stock(1)).unwrap();
+        heard.take_stock(&stock(1)).unwrap();
         assert!(!heard.is_due(now, window) && heard.is_due(now + window, window));
-        heard.take(Source::Catalog, &facts(1)).unwrap();
+        heard.take_facts(&facts(1)).unwrap();
         assert!(heard.is_due(now, window));
         assert!(!Heard::default().is_due(now, window));
     }

@@ -6,16 +6,17 @@
 //! that sells well changes many times a second, and nobody reads each of them.
 
 mod config;
-mod follower;
 mod heard;
 mod metrics;
 mod shelves;
 mod store;
-mod worker;
+mod write;
 
 pub use config::CatalogWorkerConfig;
 
 use chassis::health::Part;
+use follower::{FollowError, Following};
+use schemas::topics::{CATALOG_GROUP, Topic};
 use tokio_util::sync::CancellationToken;
 
 /// Why the worker ended before it was told to. An outage of Kafka, Postgres or Redis is none: it waits them out.
@@ -24,15 +25,9 @@ pub enum CatalogWorkerError {
     /// `REDIS_URL` is not a Redis URL.
     #[error("REDIS_URL: {0}")]
     RedisUrl(#[from] redis::RedisError),
-    /// A consumer could not be made.
-    #[error("kafka consumer: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
-    /// Its thread could not be started.
-    #[error("starting the catalogue's thread: {0}")]
-    Thread(#[from] std::io::Error),
-    /// Its thread panicked: a fault of ours.
-    #[error("the catalogue's thread panicked")]
-    Panicked,
+    /// Nothing could be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
 }
 
 /// Follows the topics until `stop`. What is in hand then is left uncommitted, and read again by the next.
@@ -45,14 +40,14 @@ pub async fn run(
     part: Part,
     stop: CancellationToken,
 ) -> Result<(), CatalogWorkerError> {
-    let stop = stop.child_token();
-    // whoever drops this future stops the thread, too
-    let _stop_with_us = stop.clone().drop_guard();
-    let runtime = tokio::runtime::Handle::current();
-    let (done, ended) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("catalog".to_owned()).spawn(move || {
-        // nobody listens only when `run` was dropped
-        let _ = done.send(worker::work(&config, &part, &stop, &runtime));
-    })?;
-    ended.await.unwrap_or(Err(CatalogWorkerError::Panicked))
+    let writer = write::Writer::new(&config)?;
+    let following = Following {
+        cluster: config.cluster,
+        instance: config.instance,
+        group: CATALOG_GROUP,
+        topics: &[Topic::InventoryEvents, Topic::CatalogEvents],
+        target: "postgres and redis",
+        counters: metrics::COUNTERS,
+    };
+    Ok(follower::run(following, writer, part, stop).await?)
 }

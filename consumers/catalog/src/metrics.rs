@@ -1,5 +1,7 @@
 //! Names of the metrics.
 
+use follower::Counters;
+
 /// Counter: records read and written on.
 pub(crate) const RECORDS: &str = "mambogo_catalog_worker_consumed_total";
 /// Counter: records that could not be read and were skipped.
@@ -13,6 +15,12 @@ pub(crate) const FAILURES: &str = "mambogo_catalog_worker_failures_total";
 /// Counter: commits that Kafka refused; the next one covers them.
 pub(crate) const COMMIT_FAILURES: &str = "mambogo_catalog_worker_commit_failures_total";
 
+/// Counter: consumers given up for a new one: stuck, or failed for good.
+pub(crate) const REJOINS: &str = "mambogo_catalog_worker_rejoins_total";
+/// Those of them that the follower counts.
+pub(crate) const COUNTERS: Counters =
+    Counters { failures: FAILURES, commit_failures: COMMIT_FAILURES, rejoins: REJOINS };
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -25,6 +33,7 @@ mod tests {
                 super::WRITE,
                 super::FAILURES,
                 super::COMMIT_FAILURES,
+                super::REJOINS,
             ],
             [
                 "mambogo_catalog_worker_consumed_total",
@@ -33,6 +42,7 @@ mod tests {
                 "mambogo_catalog_worker_write_seconds",
                 "mambogo_catalog_worker_failures_total",
                 "mambogo_catalog_worker_commit_failures_total",
+                "mambogo_catalog_worker_rejoins_total",
             ]
         );
     }

@@ -1,5 +1,6 @@
-//! What one batch of records comes to: the newest state of each order, and how far they were read.
+//! What one batch of records comes to: the newest state of each order, and what could not be read.
 
+use follower::Record;
 use schemas::{
     ids::OrderId,
     messages::{OrderEvent, OrderState},
@@ -34,7 +35,6 @@ pub(crate) struct Newest {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     newest: HashMap<OrderId, Newest>,
-    next: BTreeMap<i32, i64>,
     skipped: BTreeMap<&'static str, Skipped>,
     oldest: Option<Timestamp>,
     records: u64,
@@ -44,14 +44,14 @@ pub(crate) struct Batch {
 impl Batch {
     /// Takes one record. One that cannot be read is noted and passed over: nothing can be parked here, and the
     /// order's next event rebuilds the view.
-    pub(crate) fn add(&mut self, partition: i32, offset: i64, logged: Timestamp, payload: &[u8]) {
-        self.next.insert(partition, offset + 1);
+    pub(crate) fn add(&mut self, record: &Record<'_>) {
+        let Record { logged, payload, .. } = *record;
         self.oldest = Some(self.oldest.map_or(logged, |oldest| oldest.min(logged)));
         self.records += 1;
         self.bytes += payload.len();
         match OrderEvent::decode(payload) {
             Ok(event) => self.keep_newest(event.order(), payload),
-            Err(error) => self.skip(partition, offset, &error),
+            Err(error) => self.skip(record, &error),
         }
     }
 
@@ -65,7 +65,8 @@ impl Batch {
         self.newest.insert(order.order_id, Newest { version, packed });
     }
 
-    fn skip(&mut self, partition: i32, offset: i64, error: &WireError) {
+    fn skip(&mut self, record: &Record<'_>, error: &WireError) {
+        let Record { partition, offset, .. } = *record;
         let cause = match error {
             WireError::UnknownSchema(_) => "unknown_schema",
             WireError::NotOfTopic { .. } => "not_of_topic",
@@ -73,10 +74,6 @@ impl Batch {
         };
         let first = || Skipped { count: 0, first: format!("{partition}/{offset}: {error}") };
         self.skipped.entry(cause).or_insert_with(first).count += 1;
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records == 0
     }
 
     /// No room for another record.
@@ -102,11 +99,6 @@ impl Batch {
     pub(crate) fn skipped(&self) -> &BTreeMap<&'static str, Skipped> {
         &self.skipped
     }
-
-    /// The first offset not yet read, by partition.
-    pub(crate) fn next(&self) -> &BTreeMap<i32, i64> {
-        &self.next
-    }
 }
 
 #[cfg(test)]
@@ -115,9 +107,15 @@ mod tests {
     use schemas::{
         messages::{BodyHash, OrderAccepted, OrderConfirmed, OrderStatus},
         money::Currency,
+        topics::Topic,
         wire,
     };
     use uuid::Uuid;
+
+    fn read(batch: &mut Batch, partition: i32, offset: i64, logged: i64, payload: &[u8]) {
+        let (topic, logged) = (Topic::OrderEvents, Timestamp(logged));
+        batch.add(&Record { topic, partition, offset, logged, payload });
+    }
 
     fn state(id: u128, version: i64, status: OrderStatus) -> OrderState {
         OrderState {
@@ -146,38 +144,36 @@ mod tests {
         let accepted = wire::encode(&OrderAccepted { order: state(1, 1, OrderStatus::Pending) }).unwrap();
         let other = wire::encode(&OrderAccepted { order: state(2, 1, OrderStatus::Pending) }).unwrap();
         let mut batch = Batch::default();
-        batch.add(0, 10, Timestamp(5), &accepted);
-        batch.add(0, 11, Timestamp(6), &confirmed);
-        batch.add(0, 12, Timestamp(7), &accepted);
-        batch.add(3, 40, Timestamp(4), &other);
+        read(&mut batch, 0, 10, 5, &accepted);
+        read(&mut batch, 0, 11, 6, &confirmed);
+        read(&mut batch, 0, 12, 7, &accepted);
+        read(&mut batch, 3, 40, 4, &other);
         let mut orders: Vec<_> =
             batch.orders().map(|(id, newest)| (id.0.as_u128(), newest.version)).collect();
         orders.sort_unstable();
         assert_eq!(orders, [(1, 3), (2, 1)]);
-        assert_eq!(batch.next(), &BTreeMap::from([(0, 13), (3, 41)]));
         assert_eq!((batch.records(), batch.oldest()), (4, Some(Timestamp(4))));
     }
 
     #[test]
     fn what_cannot_be_read_is_counted_by_cause_and_passed_over() {
         let mut batch = Batch::default();
-        batch.add(1, 7, Timestamp(1), b"");
-        batch.add(1, 8, Timestamp(1), &[0, 0, 0, 0x27, 0x0f, 1]);
-        batch.add(1, 9, Timestamp(1), &[0, 0, 0, 0x27, 0x0f, 1]);
+        read(&mut batch, 1, 7, 1, b"");
+        read(&mut batch, 1, 8, 1, &[0, 0, 0, 0x27, 0x0f, 1]);
+        read(&mut batch, 1, 9, 1, &[0, 0, 0, 0x27, 0x0f, 1]);
         let of = |cause: &str| batch.skipped().get(cause).unwrap();
         assert_eq!((of("decode").count, of("unknown_schema").count), (1, 2));
         assert_eq!(of("unknown_schema").first, "1/8: schema id 9999 is not known to this release");
         assert_eq!(batch.orders().len(), 0);
-        assert_eq!(batch.next(), &BTreeMap::from([(1, 10)]));
     }
 
     #[test]
     fn a_batch_is_bounded_by_count_and_by_bytes() {
         let mut batch = Batch::default();
-        (0..MAX_RECORDS).for_each(|offset| batch.add(0, i64::try_from(offset).unwrap(), Timestamp(1), b""));
+        (0..MAX_RECORDS).for_each(|offset| read(&mut batch, 0, i64::try_from(offset).unwrap(), 1, b""));
         assert!(batch.is_full());
         let mut batch = Batch::default();
-        (0..5).for_each(|offset| batch.add(0, offset, Timestamp(1), &vec![1; 1 << 20]));
+        (0..5).for_each(|offset| read(&mut batch, 0, offset, 1, &vec![1; 1 << 20]));
         assert!(batch.is_full());
     }
 }

@@ -6,15 +6,15 @@
 
 mod batch;
 mod config;
-mod member;
 pub mod metrics;
-mod readiness;
 mod views;
-mod worker;
+mod write;
 
 pub use config::StatusConfig;
 
 use chassis::health::Part;
+use follower::{FollowError, Following};
+use schemas::topics::{STATUS_GROUP, Topic};
 use tokio_util::sync::CancellationToken;
 
 /// Why the worker ended before it was told to. An outage of Kafka or Redis is none: it waits them out.
@@ -23,15 +23,9 @@ pub enum StatusError {
     /// `REDIS_URL` is not a Redis URL.
     #[error("REDIS_URL: {0}")]
     RedisUrl(redis::RedisError),
-    /// A consumer could not be made.
-    #[error("kafka consumer: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
-    /// Its thread could not be started.
-    #[error("starting the status thread: {0}")]
-    Thread(#[from] std::io::Error),
-    /// Its thread panicked: a fault of ours.
-    #[error("the status thread panicked")]
-    Panicked,
+    /// Nothing could be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
 }
 
 /// Keeps the view up to date until `stop`, then finishes the batch in hand, commits and leaves the group.
@@ -40,14 +34,14 @@ pub enum StatusError {
 /// # Errors
 /// [`StatusError`] for settings that can never work, or a fault of ours.
 pub async fn run(config: StatusConfig, part: Part, stop: CancellationToken) -> Result<(), StatusError> {
-    let stop = stop.child_token();
-    // whoever drops this future stops the thread, too
-    let _stop_with_us = stop.clone().drop_guard();
-    let runtime = tokio::runtime::Handle::current();
-    let (done, ended) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("status".to_owned()).spawn(move || {
-        // nobody listens only when `run` was dropped
-        let _ = done.send(worker::work(&config, part, &stop, &runtime));
-    })?;
-    ended.await.unwrap_or(Err(StatusError::Panicked))
+    let writer = write::Writer::new(&config)?;
+    let following = Following {
+        cluster: config.cluster,
+        instance: config.instance,
+        group: STATUS_GROUP,
+        topics: &[Topic::OrderEvents],
+        target: "redis",
+        counters: metrics::COUNTERS,
+    };
+    Ok(follower::run(following, writer, part, stop).await?)
 }

@@ -1,5 +1,7 @@
 //! Names of the metrics.
 
+use follower::Counters;
+
 /// Records read from `order.events`.
 pub(crate) const RECORDS: &str = "mambogo_status_consumed_total";
 /// Views by what became of them: `written`, `older`.
@@ -18,6 +20,10 @@ pub(crate) const REDIS_FAILURES: &str = "mambogo_status_redis_failures_total";
 pub(crate) const COMMIT_FAILURES: &str = "mambogo_status_commit_failures_total";
 /// Consumers given up for a new one: stuck, or failed for good.
 pub(crate) const REJOINS: &str = "mambogo_status_rejoins_total";
+
+/// Those of them that the follower counts.
+pub(crate) const COUNTERS: Counters =
+    Counters { failures: REDIS_FAILURES, commit_failures: COMMIT_FAILURES, rejoins: REJOINS };
 
 #[cfg(test)]
 mod tests {

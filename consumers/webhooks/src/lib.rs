@@ -7,7 +7,6 @@
 
 mod config;
 mod deliver;
-mod follower;
 mod intake;
 mod metrics;
 mod outside;
@@ -18,6 +17,8 @@ mod told;
 pub use config::WebhooksConfig;
 
 use chassis::health::Part;
+use follower::{FollowError, Following};
+use schemas::topics::{Topic, WEBHOOKS_GROUP};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,17 +29,14 @@ pub enum WebhooksError {
     /// The database's URL does not read.
     #[error("WEBHOOKS_DATABASE_URL: {0}")]
     Database(#[from] sqlx::Error),
-    /// A consumer could not be made.
-    #[error("kafka consumer: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
+    /// Nothing could be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     /// No HTTP client could be made.
     #[error("the way out: {0}")]
     Client(#[from] reqwest::Error),
-    /// Its thread could not be started.
-    #[error("starting the thread that takes events in: {0}")]
-    Thread(#[from] std::io::Error),
-    /// A part of it panicked: a fault of ours.
-    #[error("a part of the webhooks panicked")]
+    /// The half that delivers panicked: a fault of ours.
+    #[error("the webhooks' deliveries panicked")]
     Panicked,
 }
 
@@ -54,14 +52,17 @@ pub async fn run(config: WebhooksConfig, part: Part, stop: CancellationToken) ->
     let wake = Arc::new(Notify::new());
     let deliverer = deliver::Deliverer::new(&config, wake.clone())?;
     let delivering = tokio::spawn(deliverer.deliver(stop.clone()));
-    let runtime = tokio::runtime::Handle::current();
-    let (done, ended) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || {
-        // nobody listens only when `run` was dropped
-        let _ = done.send(intake::take_in(&config, &part, &wake, &stop, &runtime));
-    })?;
-    let outcome = ended.await.unwrap_or(Err(WebhooksError::Panicked));
+    let intake = intake::Intake::new(config.database_url, wake);
+    let following = Following {
+        cluster: config.cluster,
+        instance: config.instance,
+        group: WEBHOOKS_GROUP,
+        topics: &[Topic::OrderEvents],
+        target: "postgres",
+        counters: metrics::COUNTERS,
+    };
+    let outcome = follower::run(following, intake, part, stop).await;
     drop(stop_with_us);
     delivering.await.map_err(|_| WebhooksError::Panicked)?;
-    outcome
+    Ok(outcome?)
 }

@@ -42,9 +42,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("orders-worker", &["schemas", "chassis", "harness", "saga"]),
     ("inventory-worker", &["schemas", "chassis", "harness"]),
     ("payments-worker", &["schemas", "chassis", "harness"]),
-    ("status-worker", &["schemas", "chassis"]),
-    ("catalog-worker", &["schemas", "chassis"]),
-    ("webhooks-worker", &["schemas", "chassis"]),
+    ("follower", &["schemas", "chassis"]),
+    ("status-worker", &["schemas", "chassis", "follower"]),
+    ("catalog-worker", &["schemas", "chassis", "follower"]),
+    ("webhooks-worker", &["schemas", "chassis", "follower"]),
     ("replay", &["schemas", "chassis"]),
     // around them
     ("testbed", &["schemas", "migrations", "chassis", "publisher"]),
@@ -75,19 +76,7 @@ const IN_TESTS: &[&str] = &["testbed", "publisher", "migrations", "chassis", "sa
 
 /// Who may be built with a library that reaches the outside.
 const DOORS: &[(&str, &[&str])] = &[
-    (
-        "rdkafka",
-        &[
-            "publisher",
-            "harness",
-            "status-worker",
-            "catalog-worker",
-            "webhooks-worker",
-            "replay",
-            "loadtest",
-            "mambogo",
-        ],
-    ),
+    ("rdkafka", &["publisher", "harness", "follower", "replay", "loadtest", "mambogo"]),
     (
         "sqlx",
         &[
