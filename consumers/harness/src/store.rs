@@ -277,8 +277,12 @@ pub(crate) async fn backlog(connection: &mut PgConnection, lanes: &[Uuid]) -> sq
 }
 
 /// Wakes relays of other processes. Sent after a commit: inside it, NOTIFY would serialise every commit of the server.
-pub(crate) async fn notify(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_notify($1, '')").bind(chassis::wake::CHANNEL).execute(connection).await?;
+pub(crate) async fn notify(connection: &mut PgConnection, schema: &str) -> sqlx::Result<()> {
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(chassis::wake::CHANNEL)
+        .bind(schema)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -4,11 +4,18 @@ use crate::{metrics, store::Store, told::Event};
 use chassis::settings::Secret;
 use follower::{Effect, Record};
 use schemas::messages::OrderEvent;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Notify;
 
 /// Most events taken in at once.
 const MAX_EVENTS: usize = 2_000;
+/// How long events are gathered. Each batch asks who listens, whether anybody does or not; and a call to a client is not
+/// late by a tenth of a second.
+const GATHER: Duration = Duration::from_millis(100);
 
 pub(crate) struct Intake {
     store: Store,
@@ -21,6 +28,13 @@ impl Intake {
     }
 }
 
+/// Events that were read, and since when.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    read: Vec<Read>,
+    since: Option<Instant>,
+}
+
 /// An order's event, and where it stands.
 pub(crate) struct Read {
     partition: i32,
@@ -29,23 +43,28 @@ pub(crate) struct Read {
 }
 
 impl Effect for Intake {
-    type Batch = Vec<Read>;
+    type Batch = Gathered;
     type Error = sqlx::Error;
 
-    fn add(&mut self, read: &mut Vec<Read>, record: &Record<'_>) {
+    fn add(&mut self, gathered: &mut Gathered, record: &Record<'_>) {
+        gathered.since.get_or_insert_with(Instant::now);
         let Record { partition, offset, .. } = *record;
         match OrderEvent::decode(record.payload) {
-            Ok(event) => read.push(Read { partition, offset, event }),
+            Ok(event) => gathered.read.push(Read { partition, offset, event }),
             Err(error) => skip(partition, offset, &error),
         }
     }
 
-    fn is_full(&self, read: &Vec<Read>) -> bool {
-        read.len() >= MAX_EVENTS
+    fn is_full(&self, gathered: &Gathered) -> bool {
+        gathered.read.len() >= MAX_EVENTS
+    }
+
+    fn is_due(&self, gathered: &Gathered) -> bool {
+        self.is_full(gathered) || gathered.since.is_none_or(|since| since.elapsed() >= GATHER)
     }
 
     /// Most owners have no endpoint: of their events nothing is written, and nothing made.
-    async fn write(&mut self, read: &Vec<Read>) -> sqlx::Result<()> {
+    async fn write(&mut self, Gathered { read, .. }: &Gathered) -> sqlx::Result<()> {
         if read.is_empty() {
             return Ok(());
         }

@@ -126,7 +126,7 @@ async fn in_transaction(
     save_lane_in_tx(&mut tx, lane, &record).await?;
     tx.commit().await?;
     // after the commit: inside it, NOTIFY would serialise every commit of the server
-    sqlx::query("SELECT pg_notify($1, '')").bind(wake::CHANNEL).execute(&mut *connection).await?;
+    sqlx::query("SELECT pg_notify($1, 'catalog')").bind(wake::CHANNEL).execute(&mut *connection).await?;
     Ok(Made { facts, place: read::position_of(connection).await? })
 }
 

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod plan;
 
+mod bell;
 mod covers;
 mod desk;
 mod halts;
@@ -20,6 +21,7 @@ mod store;
 
 pub use config::{RelayConfig, SourceConfig};
 
+use bell::Bell;
 use chassis::{health::Part, wake::Wake};
 use covers::Covers;
 use readiness::Readiness;
@@ -68,24 +70,24 @@ pub async fn run(
     let mut loops = JoinSet::new();
     let mut bells = Vec::new();
     for (index, of) in config.sources.iter().enumerate() {
-        let bell = Arc::new(Notify::new());
-        bells.push((of.url.clone(), bell.clone()));
-        let relay = SourceRelay::start(&config, of, readiness.of(&of.schema), covers.of(index), bell)?;
+        let notify = Arc::new(Notify::new());
+        bells.push(Bell { url: of.url.clone(), schema: of.schema.clone(), notify: notify.clone() });
+        let relay = SourceRelay::start(&config, of, readiness.of(&of.schema), covers.of(index), notify)?;
         loops.spawn(relay.run(stop.clone()));
     }
     let mut ears = listen::spawn(&bells, &stop);
-    ears.spawn(pass_on(wake, bells.into_iter().map(|(_, bell)| bell).collect(), stop));
+    ears.spawn(pass_on(wake, bells, stop));
     while loops.join_next().await.is_some() {}
     ears.shutdown().await;
     Ok(())
 }
 
-/// A worker that shares the process wakes every source: it does not say which outbox has grown.
-async fn pass_on(wake: Wake, bells: Vec<Arc<Notify>>, stop: CancellationToken) {
+/// Rings for the workers that share the process.
+async fn pass_on(wake: Wake, bells: Vec<Bell>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = wake.wait() => bells.iter().for_each(|bell| bell.notify_one()),
+            grown = wake.wait() => grown.into_iter().for_each(|schema| bell::ring(&bells, schema)),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Hears the workers of other processes: one connection a database, listening on [`CHANNEL`].
 
+use crate::bell::{self, Bell};
 use chassis::{
     postgres::{self, PoolLimits, SessionLimits},
     settings::Secret,
     wake::CHANNEL,
 };
 use sqlx::postgres::PgListener;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::Notify, task::JoinSet};
+use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The tick covers for an ear that is deaf, so there is no hurry.
@@ -17,13 +18,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// with nothing to hear, and nothing at this end would tell.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// One task for each database among `bells`; each rings the bells of its database.
-pub(crate) fn spawn(bells: &[(Secret, Arc<Notify>)], stop: &CancellationToken) -> JoinSet<()> {
-    let mut databases: Vec<(Secret, Vec<Arc<Notify>>)> = Vec::new();
-    for (url, bell) in bells {
-        match databases.iter_mut().find(|(known, _)| known == url) {
+/// One task for each database among `bells`; each rings bells of its database.
+pub(crate) fn spawn(bells: &[Bell], stop: &CancellationToken) -> JoinSet<()> {
+    let mut databases: Vec<(Secret, Vec<Bell>)> = Vec::new();
+    for bell in bells {
+        match databases.iter_mut().find(|(known, _)| *known == bell.url) {
             Some((_, bells)) => bells.push(bell.clone()),
-            None => databases.push((url.clone(), vec![bell.clone()])),
+            None => databases.push((bell.url.clone(), vec![bell.clone()])),
         }
     }
     let mut ears = JoinSet::new();
@@ -39,7 +40,7 @@ pub(crate) fn spawn(bells: &[(Secret, Arc<Notify>)], stop: &CancellationToken) -
     ears
 }
 
-async fn listen(url: Secret, bells: Vec<Arc<Notify>>) {
+async fn listen(url: Secret, bells: Vec<Bell>) {
     loop {
         if let Err(error) = listen_once(&url, &bells).await {
             tracing::debug!(%error, "not listening for outbox notifications");
@@ -49,16 +50,14 @@ async fn listen(url: Secret, bells: Vec<Arc<Notify>>) {
 }
 
 /// Until the connection is lost, or quiet for too long.
-async fn listen_once(url: &Secret, bells: &[Arc<Notify>]) -> sqlx::Result<()> {
+async fn listen_once(url: &Secret, bells: &[Bell]) -> sqlx::Result<()> {
     let limits = PoolLimits { max: 1, min: 0, acquire: Duration::from_secs(10), ..PoolLimits::default() };
     let pool = postgres::pool(url.expose(), "mambogo relay ear", SessionLimits::WORKER, limits)?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
     while let Ok(heard) = tokio::time::timeout(QUIET, listener.try_recv()).await {
-        if heard?.is_none() {
-            break;
-        }
-        bells.iter().for_each(|bell| bell.notify_one());
+        let Some(heard) = heard? else { break };
+        bell::ring(bells, heard.payload());
     }
     Ok(())
 }

@@ -59,8 +59,13 @@ impl<S: Service> Worker<S> {
                 self.inbox.put_back(std::mem::take(&mut committed.later));
                 histogram!(names::BATCH_SECONDS, "group" => self.set.group)
                     .record(started.elapsed().as_secs_f64());
+                let says = says(&committed);
                 self.done(committed);
-                self.tell_relays(connection).await;
+                if says {
+                    self.tell_relays(connection).await;
+                } else {
+                    self.connection = Some(connection);
+                }
                 true
             }
             Err(trouble) => {
@@ -101,7 +106,7 @@ impl<S: Service> Worker<S> {
     }
 
     pub(super) fn done(&mut self, committed: Committed<S::Tally>) {
-        let group = self.set.group;
+        let (group, says) = (self.set.group, says(&committed));
         self.failures = 0;
         self.retry_at = None;
         self.due = false;
@@ -155,9 +160,9 @@ impl<S: Service> Worker<S> {
         if decided > 0 {
             histogram!(names::BATCH, "group" => group).record(decided as f64);
         }
-        if said > 0 || !judgement.rejected.is_empty() {
+        if says {
             counter!(names::SAID, "group" => group).increment(said as u64);
-            self.wake.notify();
+            self.wake.notify(group);
         }
         if let Some(tally) = tally {
             self.service.committed(tally);
@@ -217,12 +222,17 @@ impl<S: Service> Worker<S> {
             self.connection = Some(connection);
             return;
         }
-        match within(self.config.batch_timeout, store::notify(&mut connection)).await {
+        match within(self.config.batch_timeout, store::notify(&mut connection, self.set.group)).await {
             Ok(()) => self.connection = Some(connection),
             // relays look by themselves as well; the next statement finds out what is wrong
             Err(error) => tracing::debug!(group = self.set.group, %error, "waking relays"),
         }
     }
+}
+
+/// Whether something waits for a relay now.
+fn says<T>(committed: &Committed<T>) -> bool {
+    committed.said > 0 || !committed.judgement.rejected.is_empty()
 }
 
 /// The pause after a batch of `records`: none after one alone, `longest` after [`COMPANY`] more.

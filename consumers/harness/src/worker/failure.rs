@@ -132,7 +132,7 @@ impl<S: Service> Worker<S> {
                     }
                 }
                 // what the commit said may still wait for a relay
-                self.wake.notify();
+                self.wake.notify(self.set.group);
             }
             Err(error) => self.fail(error),
         }

@@ -35,7 +35,7 @@ async fn rows_are_sent_in_sequence_with_their_source_and_deleted() {
 
     // once all is acknowledged, the next record's floor says so
     outbox.say(lanes[0], &[(TO, 1, vec![9])]).await;
-    relay.wake.notify();
+    relay.wake.notify("orders");
     outbox.emptied().await;
     let records = log(&topics.publisher(), TO, 1).await;
     assert_eq!((records[100].source.n, records[100].source.floor), (101, 100));
@@ -57,7 +57,7 @@ async fn it_is_woken_in_process_and_by_notification() {
     testbed::eventually("it has its lane", async || !outbox.leases().await.is_empty()).await;
     testbed::eventually("it says that it sends all", async || relay.wake.covers_all()).await;
     outbox.say(lanes[0], &[(TO, 0, vec![1])]).await;
-    relay.wake.notify();
+    relay.wake.notify("orders");
     outbox.emptied().await;
 
     let begun = Instant::now();
@@ -113,7 +113,7 @@ async fn two_relays_that_send_everything_spoil_nothing() {
         for lane in &lanes {
             outbox.say(*lane, &[(TO, i32::from(i % 2), vec![i]), (Topic::OrderEvents, 0, vec![i])]).await;
         }
-        relays.iter().for_each(|relay| relay.wake.notify());
+        relays.iter().for_each(|relay| relay.wake.notify("orders"));
     }
     outbox.emptied().await;
     for relay in relays {
