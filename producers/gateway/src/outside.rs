@@ -7,6 +7,7 @@ use axum::{
     middleware,
     response::Response,
 };
+use ingress::trace;
 use std::{str::FromStr, time::Duration};
 use tower_http::{
     CompressionLevel,
@@ -73,8 +74,7 @@ async fn weaken(mut response: Response) -> Response {
 }
 
 fn cors(origins: &Origins) -> CorsLayer {
-    let ours =
-        ["idempotency-key", "x-idempotency-key", "prefer", "last-event-id", "cart-token", "traceparent"];
+    let ours = ["idempotency-key", "x-idempotency-key", "prefer", "last-event-id", "cart-token"];
     let told = [
         "x-request-id",
         "ratelimit",
@@ -83,7 +83,8 @@ fn cors(origins: &Origins) -> CorsLayer {
         "downstream-state",
         "cart-token",
     ];
-    let asked = [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, header::IF_MATCH];
+    let asked =
+        [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, header::IF_MATCH, trace::HEADER];
     let answered = [header::ETAG, header::LOCATION, header::RETRY_AFTER];
     // no credentials: callers show a token, never a cookie
     CorsLayer::new()

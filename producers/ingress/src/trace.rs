@@ -2,11 +2,12 @@
 //! every record that comes of the request carries that on, from lane to lane. Without one nothing is carried.
 
 use axum::http::{HeaderMap, HeaderName};
+use schemas::envelope::TRACEPARENT;
 use std::future::Future;
 use tokio::task::JoinHandle;
 
 /// The request header.
-const HEADER: HeaderName = HeaderName::from_static("traceparent");
+pub const HEADER: HeaderName = HeaderName::from_static(TRACEPARENT);
 /// `00-<32 digits of the trace>-<16 of the span>-<2 of flags>`.
 const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
