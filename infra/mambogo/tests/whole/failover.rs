@@ -66,3 +66,27 @@ async fn after_a_restore_that_lost_commits_renewed_lanes_decide_anew_what_the_lo
     let back: i64 = sqlx::query_scalar(refunds).fetch_one(&mut later.connect("audit").await).await.unwrap();
     assert_eq!(back, 1, "money that nobody remembers to have asked for goes back");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_are_renewed_service_by_service_and_not_while_something_waits_to_be_sent() {
+    let system = System::build(&[]).await;
+    system.start(&["all"]).await.stop().await;
+    let mut connection = system.database.connect_admin().await;
+    let waiting = "INSERT INTO inventory.outbox (lane, seq, format, records, size)
+                   SELECT id, outbox_seq + 1, 1, '', 0 FROM inventory.lane LIMIT 1";
+    sqlx::query(waiting).execute(&mut connection).await.unwrap();
+    let ids = "SELECT id::text FROM inventory.lane ORDER BY partition";
+    let before: Vec<String> = sqlx::query_scalar(ids).fetch_all(&mut connection).await.unwrap();
+
+    let refused = system.try_tool(&["lanes", "renew"]).await.unwrap_err();
+    assert!(refused.contains("1 rows wait in the outbox of inventory"), "{refused}");
+    let after: Vec<String> = sqlx::query_scalar(ids).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(after, before, "nothing is renewed");
+
+    sqlx::query("DELETE FROM inventory.outbox").execute(&mut connection).await.unwrap();
+    let renewed = system.tool(&["lanes", "renew", "inventory"]).await;
+    assert!(renewed.ends_with("4 lanes renewed\n"), "{renewed}");
+    let after: Vec<String> = sqlx::query_scalar(ids).fetch_all(&mut connection).await.unwrap();
+    assert!(after.iter().all(|id| !before.contains(id)), "{after:?}");
+    assert!(renewed.lines().take(4).all(|line| line.starts_with("inventory/")), "{renewed}");
+}
