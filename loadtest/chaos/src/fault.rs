@@ -211,6 +211,13 @@ impl Stage<'_> {
     /// A worker frozen with a batch in hand, past its session: thawed, it goes on with what others have done since, and
     /// the database has to refuse it. Struck again until that is seen.
     async fn zombie(&mut self) -> Result<Struck, Failure> {
+        self.provider.slow().await?;
+        let struck = self.struck_until_refused().await;
+        self.provider.as_usual().await?;
+        struck
+    }
+
+    async fn struck_until_refused(&mut self) -> Result<Struck, Failure> {
         let seat = self.one_of(Role::Worker)?;
         let (broken, what) = (Instant::now(), self.crew.name(seat)?.to_owned());
         for strike in 1..=STRIKES {

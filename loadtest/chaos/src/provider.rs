@@ -59,6 +59,14 @@ impl Provider {
         .await
     }
 
+    /// Every call outlasts the batch that makes it (`PAYMENT_CALL_BUDGET`): at any moment a batch is in somebody's hand.
+    ///
+    /// # Errors
+    /// When the provider does not answer.
+    pub(crate) async fn slow(&self) -> Result<(), Failure> {
+        self.set(&json!({"latencyMs": [300, 600], "decline": 0.06, "webhooks": {"delayMs": [5, 200]}})).await
+    }
+
     async fn set(&self, faults: &Value) -> Result<(), Failure> {
         let answer = self.http.put(format!("{}/faults", self.base)).json(faults).send().await?;
         if answer.status().is_success() { Ok(()) } else { Err(answer.text().await?.into()) }

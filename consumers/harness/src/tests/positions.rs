@@ -36,7 +36,7 @@ fn topic(road: &Road) -> String {
 }
 
 async fn all_stand_at(road: &Road, keys: &[Uuid], n: i64) {
-    eventually("every key is done", async || {
+    eventually_within(Duration::from_secs(60), "every key is done", async || {
         let stands = road.stands().await;
         keys.iter().all(|key| stands.get(key) == Some(&n))
     })
