@@ -31,12 +31,12 @@ impl Trace {
         let text = std::str::from_utf8(&bytes).ok()?;
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_id = |part: &str, length| {
-            part.len() == length
-                && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-                && part.bytes().any(|b| b != b'0')
+        let are_digits = |part: &str, count| {
+            part.len() == count && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        let is_sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & SAMPLED != 0);
+        let is_id = |part: &str, count| are_digits(part, count) && part.bytes().any(|b| b != b'0');
+        let is_sampled =
+            are_digits(flags, 2) && u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & SAMPLED != 0);
         (version == "00" && is_id(trace, 32) && is_id(span, 16) && is_sampled).then_some(Self(bytes))
     }
 
