@@ -164,6 +164,14 @@ impl Crew {
         self.metric(seat, metrics::WAITING, &format!("group=\"{group}\"")).await
     }
 
+    /// Lanes that group's worker holds.
+    ///
+    /// # Errors
+    /// When its metrics cannot be read.
+    pub(crate) async fn lanes(&self, seat: usize, group: &str) -> Result<f64, Failure> {
+        self.metric(seat, metrics::LANES, &format!("group=\"{group}\"")).await
+    }
+
     /// The sum over all labels with `label` among them.
     async fn metric(&self, seat: usize, name: &str, label: &str) -> Result<f64, Failure> {
         let url = format!("http://127.0.0.1:{}/metrics", self.at(seat)?.management);

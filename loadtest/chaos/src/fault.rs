@@ -16,7 +16,10 @@ use std::time::{Duration, Instant};
 
 /// How often a worker is frozen until it was refused once, and how long it may take to have something in hand.
 const STRIKES: u32 = 5;
-const TO_HAVE_WORK: Duration = Duration::from_secs(20);
+const TO_HAVE_WORK: Duration = Duration::from_secs(60);
+/// For how long, in milliseconds: longer than a session (6 s), and so short that the batch in its hand is not given up
+/// before it asks the database (`WORKER_BATCH_TIMEOUT`, 10 s here).
+const FROZEN: std::ops::Range<u64> = 7_000..8_500;
 
 /// What can be broken. A group's session time-out is 6 s, a relay's lease 3 s, a broker's session 9 s: what is frozen
 /// stays so for longer, and comes back as a zombie.
@@ -223,7 +226,7 @@ impl Stage<'_> {
         for strike in 1..=STRIKES {
             let before = self.crew.refusals(seat).await?;
             self.has_work_in_hand(seat).await?;
-            let struck = self.freeze(seat, 8_000..11_000).await?;
+            let struck = self.freeze(seat, FROZEN).await?;
             if self.crew.refusals(seat).await? > before {
                 let what = format!("{}, refused at strike {strike}", struck.what);
                 return Ok(Struck { broken, what, ..struck });
@@ -237,7 +240,9 @@ impl Stage<'_> {
     /// Payments' batches take longest, for their calls: what waits behind one says that it is under way.
     async fn has_work_in_hand(&self, seat: usize) -> Result<(), Failure> {
         let begun = Instant::now();
-        while self.crew.waiting(seat, "payments").await? == 0.0 {
+        while self.crew.lanes(seat, "payments").await? == 0.0
+            || self.crew.waiting(seat, "payments").await? == 0.0
+        {
             if begun.elapsed() > TO_HAVE_WORK {
                 return Err("the worker that was to be frozen has nothing to do".into());
             }
