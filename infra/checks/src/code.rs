@@ -130,7 +130,8 @@ impl Blanked {
             let head = String::from_utf8_lossy(&rest[MARK.len()..end]).into_owned();
             let to = if rest[end] == b'{' { from + end + braces(&rest[end..]) } else { from + end + 1 };
             if rest[end] == b';'
-                && let Some(name) = head.trim().strip_prefix("mod ")
+                && let Some((visible, name)) = head.trim().split_once("mod ")
+                && (visible.is_empty() || visible.starts_with("pub"))
             {
                 modules.push(name.trim().to_owned());
             }
@@ -211,11 +212,14 @@ mod tests {
     fn what_is_for_tests_is_cut() {
         let code = code(concat!(
             "let one = \"1\";\n#[cfg(test)]\nmod tests {\n  fn f() { g(\"2\") }\n}\n",
-            "#[cfg(test)]\nmod histories;\nlet three = \"3\"; three.go();\n",
+            "#[cfg(test)]\nmod histories;\n#[cfg(test)] pub(crate) mod orders;\nlet three = \"3\"; three.go();\n",
         ));
-        assert_eq!(code.literals, [(1, "1".to_owned()), (8, "3".to_owned())]);
-        assert_eq!(code.modules_for_tests(), [PathBuf::from("a/src/plan/histories")]);
-        assert_eq!(code.places("three"), ["a/src/plan.rs:8", "a/src/plan.rs:8"]);
+        assert_eq!(code.literals, [(1, "1".to_owned()), (9, "3".to_owned())]);
+        assert_eq!(
+            code.modules_for_tests(),
+            ["a/src/plan/histories", "a/src/plan/orders"].map(PathBuf::from)
+        );
+        assert_eq!(code.places("three"), ["a/src/plan.rs:9", "a/src/plan.rs:9"]);
         assert_eq!(code.places("thre"), [""; 0]);
     }
 }
