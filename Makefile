@@ -57,13 +57,15 @@ load-jmeter load-artillery load-k6:
 # its own instance, taken away at the end; the same seed makes the same choices
 CHAOS := ulimit -n "$$(ulimit -Hn)" 2>/dev/null; target/release/chaos $(if $(MAMBOGO_BIN),--bin '$(MAMBOGO_BIN)') $(if $(SEED),--seed '$(SEED)') $(if $(RATE),--rate '$(RATE)')
 CHAOS_BUILD := cargo build --release --locked -p chaos $(if $(MAMBOGO_BIN),,-p mambogo)
+# said before minutes of building, not after
+CHAOS_NUMBERS = $(foreach name,SEED RATE ROUNDS MINUTES,$(if $(shell printf %s '$($(name))' | tr -d 0-9),$(error $(name) is a whole number, not "$($(name))")))
 
 chaos: ## kills, freezes and cuts off every part under load, and checks what must hold (SHORT=1, SEED=n, ROUNDS=2, RATE=100, ONLY=broker)
-	@$(STACK) install && $(CHAOS_BUILD)
+	@$(CHAOS_NUMBERS)$(STACK) install && $(CHAOS_BUILD)
 	@$(CHAOS) faults $(if $(SHORT),--short) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(foreach word,$(ONLY),--only '$(word)')
 
 soak: ## steady load with a fault each minute: memory stays flat, nothing is left behind (MINUTES=20, SEED=n, RATE=100)
-	@$(STACK) install && $(CHAOS_BUILD)
+	@$(CHAOS_NUMBERS)$(STACK) install && $(CHAOS_BUILD)
 	@$(CHAOS) soak $(if $(MINUTES),--minutes '$(MINUTES)')
 
 flame: ## a flame graph of a running process (PID=…, without it the dev instance's mambogo; SECONDS=15)

@@ -87,5 +87,23 @@ pub async fn first_offsets(cluster: &Cluster, topic: &str) -> Result<Option<Vec<
         let earliest = earliest.collect::<Result<Vec<i64>, KafkaError>>()?;
         Ok::<_, KafkaError>((!earliest.is_empty()).then_some(earliest))
     });
-    asked.await.map_err(|error| error.to_string())?.map_err(|error| format!("Kafka: {error}"))
+    let brokers = &cluster.brokers;
+    asked.await.map_err(|error| error.to_string())?.map_err(|error| {
+        format!(
+            "Kafka does not answer at {brokers}: {error}; start the brokers, or name others in KAFKA_BROKERS"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn brokers_that_do_not_answer_are_named_with_what_to_do() {
+        // nothing listens on port 1
+        let cluster = Cluster::plain("127.0.0.1:1", "");
+        let error = first_offsets(&cluster, "order.commands").await.unwrap_err();
+        assert!(error.contains("127.0.0.1:1") && error.contains("KAFKA_BROKERS"), "{error}");
+    }
 }

@@ -76,6 +76,25 @@ struct Desk {
     rows: Vec<Row>,
 }
 
+impl Desk {
+    /// Reads the lanes; unless it is for a look only, whoever owns them is refused from now on.
+    async fn open(
+        environment: &Environment,
+        service: &'static str,
+        topic: Topic,
+        dry_run: bool,
+    ) -> Outcome<Self> {
+        let url = config::database(environment, service);
+        let mut connection = postgres::connect(url.expose(), "mambogo-lanes", SessionLimits::WORKER).await?;
+        let rows = if dry_run {
+            store::read(&mut connection, service, topic).await?
+        } else {
+            store::fence(&mut connection, service, topic).await?
+        };
+        Ok(Self { service, connection, rows })
+    }
+}
+
 pub(crate) async fn run(environment: &Environment, command: LanesCommand) -> Outcome {
     match command {
         LanesCommand::Renew { services, dry_run } => renew(environment, &services, dry_run).await,
@@ -87,14 +106,7 @@ async fn renew(environment: &Environment, services: &[String], dry_run: bool) ->
     let is_meant = |service: &str| services.is_empty() || services.iter().any(|name| name == service);
     let mut desks = Vec::new();
     for (service, topic) in SERVICES {
-        let url = config::database(environment, service);
-        let mut connection = postgres::connect(url.expose(), "mambogo-lanes", SessionLimits::WORKER).await?;
-        let rows = if dry_run {
-            store::read(&mut connection, service, topic).await?
-        } else {
-            store::fence(&mut connection, service, topic).await?
-        };
-        desks.push(Desk { service, connection, rows });
+        desks.push(Desk::open(environment, service, topic, dry_run).await?);
     }
     for desk in desks.iter_mut().filter(|desk| is_meant(desk.service)) {
         refuse_unsent(desk).await?;

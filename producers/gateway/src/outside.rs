@@ -167,6 +167,31 @@ mod tests {
         assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], shop);
     }
 
+    #[tokio::test]
+    async fn a_page_may_send_what_the_api_reads_and_read_what_it_answers() {
+        let shop = "https://shop.example";
+        let asks = [("origin", shop), ("access-control-request-method", "POST")];
+        let preflight = call(app(shop), "OPTIONS", "/long", &asks).await;
+        let answer = call(app(shop), "GET", "/short", &[("origin", shop)]).await;
+        for (response, list, wanted) in [
+            (
+                preflight,
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                ["authorization", "idempotency-key", "prefer", "if-match", "traceparent"],
+            ),
+            (
+                answer,
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                ["etag", "location", "retry-after", "ratelimit", "downstream-state"],
+            ),
+        ] {
+            let named = response.headers()[&list].to_str().unwrap().to_ascii_lowercase();
+            for header in wanted {
+                assert!(named.split(',').any(|name| name.trim() == header), "{list}: {header} of {named}");
+            }
+        }
+    }
+
     #[test]
     fn an_origin_is_exact_or_refused() {
         for bad in [

@@ -1,13 +1,8 @@
 //! A topic that was made anew, or whose records expired unread: its lanes halt, for what they stand behind is gone. Here
 //! an operator says that it is, and has them begin where the topic begins.
 
-use super::{Outcome, SERVICES, store};
-use crate::config;
-use chassis::{
-    kafka::Cluster,
-    postgres::{self, SessionLimits},
-    settings::Environment,
-};
+use super::{Desk, Outcome, SERVICES, store};
+use chassis::{kafka::Cluster, settings::Environment};
 
 pub(super) async fn run(environment: &Environment, service: &str, dry_run: bool) -> Outcome {
     let Some((service, topic)) = SERVICES.into_iter().find(|(name, _)| *name == service) else {
@@ -18,13 +13,7 @@ pub(super) async fn run(environment: &Environment, service: &str, dry_run: bool)
     let Some(firsts) = harness::first_offsets(&cluster, &name).await? else {
         return Err(format!("{name} does not exist: create the topics with `mambogo topics`").into());
     };
-    let url = config::database(environment, service);
-    let mut connection = postgres::connect(url.expose(), "mambogo-lanes", SessionLimits::WORKER).await?;
-    let rows = if dry_run {
-        store::read(&mut connection, service, topic).await?
-    } else {
-        store::fence(&mut connection, service, topic).await?
-    };
+    let Desk { mut connection, rows, .. } = Desk::open(environment, service, topic, dry_run).await?;
     if rows.len() != firsts.len() {
         return Err(format!(
             "{name} has {} partitions, but {service} has {} lanes: recreate the topic with as many",

@@ -148,3 +148,54 @@ fn lane(service: &'static str, topic: Topic, row: &PgRow) -> sqlx::Result<Row> {
         sent,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testbed::Database;
+
+    const SERVICE: &str = "orders";
+
+    #[tokio::test]
+    async fn lanes_that_were_claimed_meanwhile_are_left_as_they_are() {
+        let database = Database::create().await;
+        let mut connection = database.connect(SERVICE).await;
+        for partition in 0..2 {
+            sqlx::query(
+                "INSERT INTO orders.lane (consumer_group, topic, partition, id, partitions, next_offset, sent)
+                 VALUES ($1, $2, $3, $4, 2, 7, '{\"order.events/0\": 3}')",
+            )
+            .bind(SERVICE)
+            .bind(Topic::OrderCommands.name())
+            .bind(partition)
+            .bind(chassis::ids::random())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        }
+        let fenced = fence(&mut connection, SERVICE, Topic::OrderCommands).await.unwrap();
+        assert_eq!(fenced.iter().map(|row| row.epoch).collect::<Vec<_>>(), [1, 1]);
+        sqlx::query("UPDATE orders.lane SET epoch = epoch + 1 WHERE partition = 1")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let told = fenced.iter().map(|row| ([(row.id, 3)].into(), BTreeMap::new())).collect();
+        let refusals = [
+            end(&mut connection, SERVICE, &fenced, told).await,
+            renew(&mut connection, SERVICE, &fenced).await,
+            begin(&mut connection, SERVICE, &fenced, &[0, 0]).await,
+        ];
+        for refusal in refusals {
+            assert!(refusal.unwrap_err().to_string().contains("claimed lanes of orders meanwhile"));
+        }
+        let after = read(&mut connection, SERVICE, Topic::OrderCommands).await.unwrap();
+        for (row, before) in after.iter().zip(&fenced) {
+            assert_eq!((row.id, row.next_offset, &row.sent), (before.id, 7, &before.sent));
+        }
+        let ended: i64 = sqlx::query_scalar("SELECT count(*) FROM orders.lane WHERE ended <> '{}'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(ended, 0, "not even of the lane that nobody claimed");
+    }
+}
