@@ -20,6 +20,11 @@ mod tools;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A record is a dozen small allocations, made on one thread and freed on another: the C library's allocator took a third
+/// of the whole pipeline's time under load (loadtest/README.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -118,11 +118,33 @@ pub struct JsonBody<const MOST: usize = MAX_BODY>(pub Json);
 impl<S: Send + Sync, const MOST: usize> FromRequest<S> for JsonBody<MOST> {
     type Rejection = Problem;
 
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        UnreadJson::<MOST>::from_request(request, state).await?.read().map(Self)
+    }
+}
+
+/// As [`JsonBody`], not parsed yet: for who may have no use for it. (It is taken from the connection all the same: one that
+/// is closed on a body half-way may lose its answer.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadJson<const MOST: usize = MAX_BODY>(Vec<u8>);
+
+impl<const MOST: usize> UnreadJson<MOST> {
+    /// Parses it.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn read(self) -> Result<Json, Problem> {
+        Json::parse(&self.0)
+    }
+}
+
+impl<S: Send + Sync, const MOST: usize> FromRequest<S> for UnreadJson<MOST> {
+    type Rejection = Problem;
+
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         check_encoding(request.headers())?;
         check_media_type(request.headers())?;
-        let bytes = read(request, MOST).await?;
-        Json::parse(&bytes).map(Self)
+        read(request, MOST).await.map(Self)
     }
 }
 

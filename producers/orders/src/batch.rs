@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use ingress::{
     api::{About, Answer as Told, shape},
     auth::Caller,
-    body::{Json as Body, JsonBody},
+    body::{Json as Body, UnreadJson},
     form::{Findings, Form},
     idempotency::IdempotencyKey,
     problem::{Kind, Problem},
@@ -99,9 +99,10 @@ fn verdicts() -> shape::Shape {
 pub(crate) async fn submit_batch(
     State(orders): State<Orders>,
     caller: Caller,
-    JsonBody(json): JsonBody<MAX_BODY>,
+    body: UnreadJson<MAX_BODY>,
 ) -> Result<(StatusCode, Json<Answer>), Problem> {
-    let (read, asked) = orders.read_batch(&caller, list(json)?);
+    orders.shared.room.check()?;
+    let (read, asked) = orders.read_batch(&caller, list(body.read()?)?);
     let ids: Vec<OrderId> = asked.iter().map(|asked| asked.order).collect();
     let verdicts = orders.take_in(&caller, asked).await;
     let outcomes: Vec<(u16, Outcome)> = ids

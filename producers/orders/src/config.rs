@@ -37,8 +37,11 @@ pub struct OrdersConfig {
     pub watch_time: Duration,
     /// How often the price book is refreshed.
     pub price_refresh: Duration,
-    /// Most orders that are being accepted at once; for more there is a 503 at once, before anything was done for them.
+    /// Most orders that are being accepted at once. As many again wait for [`OrdersConfig::room_patience`]; for more there is a
+    /// 503 at once.
     pub in_flight: usize,
+    /// How long a submit waits while so many others are being accepted.
+    pub room_patience: Duration,
 }
 
 impl OrdersConfig {
@@ -70,6 +73,7 @@ impl OrdersConfig {
             watchers_each: environment.parse_or("WATCH_STREAMS_PER_CALLER", "a number of streams", 50)?,
             watch_time: environment.duration_or("WATCH_TIME", Duration::from_secs(5 * 60))?,
             price_refresh: environment.duration_or("PRICE_REFRESH", Duration::from_secs(1))?,
+            room_patience: Duration::from_secs(1),
             in_flight: environment.parse_or("ORDERS_IN_FLIGHT", "a number of orders", 5_000_usize)?.max(1),
         })
     }

@@ -2,7 +2,7 @@
 //! [`crate::accept`] takes it in.
 
 use crate::{
-    accept::{Accepted, Submitted, ToAccept, Verdict, busy},
+    accept::{Accepted, Submitted, ToAccept, Verdict},
     metrics,
     request::SubmitRequest,
     state::Orders,
@@ -20,7 +20,6 @@ use schemas::{
     wire,
 };
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Separates keys of orders from those of other endpoints.
 const SCOPE: &str = "orders";
@@ -42,9 +41,12 @@ impl Orders {
     /// leave a claim half-way.
     pub(crate) async fn take_in(&self, caller: &Caller, asked: Vec<Asked>) -> Vec<Verdict> {
         let (orders, owner, count) = (self.clone(), caller.owner.clone(), asked.len());
-        let Some(permit) = self.permit(count) else { return vec![Err(busy()); count] };
+        let room = match self.shared.room.enter(count).await {
+            Ok(room) => room,
+            Err(problem) => return vec![Err(problem); count],
+        };
         let going = trace::spawn(async move {
-            let _permit = permit;
+            let _room = room;
             orders.verdicts(&owner, &asked).await
         });
         let verdicts = match going.await {
@@ -61,12 +63,6 @@ impl Orders {
             verdict?;
         }
         Ok(())
-    }
-
-    /// To take in so many orders. One call may be larger than all that may be under way.
-    fn permit(&self, orders: usize) -> Option<OwnedSemaphorePermit> {
-        let orders = u32::try_from(orders.min(self.shared.config.in_flight)).ok()?;
-        self.shared.in_flight.clone().try_acquire_many_owned(orders).ok()
     }
 
     async fn verdicts(&self, owner: &Arc<str>, asked: &[Asked]) -> Vec<Verdict> {

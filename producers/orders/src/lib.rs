@@ -22,6 +22,7 @@ mod proof;
 mod read;
 mod request;
 mod road;
+mod room;
 mod scripts;
 mod seats;
 mod state;

@@ -16,6 +16,8 @@ pub const PRICES: &str = "mambogo_orders_price_book_products";
 
 /// Gauge: streams of order events that are open.
 pub const WATCHERS: &str = "mambogo_orders_open_event_streams";
+/// Gauge: orders of calls that wait until fewer are being accepted.
+pub const WAITING: &str = "mambogo_orders_waiting_for_room";
 
 #[cfg(test)]
 mod tests {
@@ -30,6 +32,7 @@ mod tests {
                 super::VIEWS_PROVED,
                 super::PRICES,
                 super::WATCHERS,
+                super::WAITING,
             ],
             [
                 "mambogo_orders_submits_total",
@@ -39,6 +42,7 @@ mod tests {
                 "mambogo_orders_views_proved",
                 "mambogo_orders_price_book_products",
                 "mambogo_orders_open_event_streams",
+                "mambogo_orders_waiting_for_room",
             ]
         );
     }

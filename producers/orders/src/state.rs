@@ -6,12 +6,14 @@ use crate::{
     positions::Positions,
     prices::PriceBook,
     read::{self, Found, Wanted},
+    room::Room,
     seats::Seats,
     watch::Watch,
 };
 use chassis::clock::Clock;
 use ingress::{
     coalesce::{Bounds, Coalescer},
+    downstream::Downstream,
     log::Log,
     problem::Problem,
     redis_link::RedisLink,
@@ -24,7 +26,6 @@ use schemas::{
 };
 use sqlx::PgPool;
 use std::sync::{Arc, atomic::AtomicU64};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the endpoints stand on.
@@ -36,6 +37,8 @@ pub struct OrdersParts {
     pub log: Log,
     /// The pool of the role `mambogo_edge`.
     pub pool: PgPool,
+    /// What is behind it, as it is left alone when it fails.
+    pub postgres: Downstream,
     /// Redis.
     pub redis: RedisLink,
     /// Who waits here.
@@ -54,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) config: OrdersConfig,
     pub(crate) log: Log,
     pub(crate) pool: PgPool,
+    pub(crate) postgres: Downstream,
     pub(crate) wakeups: Wakeups,
     pub(crate) clock: Clock,
     pub(crate) seats: Seats,
@@ -68,29 +72,29 @@ pub(crate) struct Shared {
     /// The connection to Redis over which the last mark was made: a newer one may have missed records of others.
     pub(crate) trusted: AtomicU64,
     pub(crate) renewing: tokio::sync::Mutex<()>,
-    /// One permit an order that is being accepted.
-    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) room: Room,
 }
 
 impl Orders {
     /// Starts what runs beside the endpoints (price book, proofs, coalesced lookups), until `stop`.
     #[must_use]
     pub fn start(parts: OrdersParts, stop: CancellationToken) -> Self {
-        let OrdersParts { config, log, pool, redis, wakeups, clock } = parts;
-        let positions = Positions::start(log.clone(), pool.clone());
+        let OrdersParts { config, log, pool, postgres, redis, wakeups, clock } = parts;
+        let positions = Positions::start(log.clone(), pool.clone(), postgres.clone());
         let watch = Watch::new(config.lease);
         watch.start(log.clone(), pool.clone(), positions.clone(), stop.clone());
         let prices = PriceBook::default();
         prices.follow(pool.clone(), config.price_refresh, stop);
-        let lookups = lookups(log.clone(), pool.clone());
+        let lookups = lookups(log.clone(), pool.clone(), postgres.clone());
         let claims = Claims::new(redis, config.lease, wakeups.gateway());
-        let in_flight = Arc::new(Semaphore::new(config.in_flight));
+        let room = Room::new(config.in_flight, config.room_patience);
         let seats = Seats::new(config.watchers, config.watchers_each);
         let shared = Shared {
             config,
             seats,
             log,
             pool,
+            postgres,
             wakeups,
             clock,
             claims,
@@ -103,7 +107,7 @@ impl Orders {
             renewed: AtomicU64::new(0),
             trusted: AtomicU64::new(0),
             renewing: tokio::sync::Mutex::new(()),
-            in_flight,
+            room,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -144,12 +148,13 @@ fn unread() -> Problem {
     Problem::unavailable("the orders cannot be read at the moment")
 }
 
-fn lookups(log: Log, pool: PgPool) -> Coalescer<Wanted, Found> {
+fn lookups(log: Log, pool: PgPool, postgres: Downstream) -> Coalescer<Wanted, Found> {
     Coalescer::start("orders", Bounds::default(), move |wanted: Vec<Wanted>| {
-        let (log, pool) = (log.clone(), pool.clone());
+        let (log, pool, postgres) = (log.clone(), pool.clone(), postgres.clone());
         async move {
             let partitions = log.partitions(Topic::OrderCommands).await.map_err(|error| error.to_string())?;
-            read::lookup(&pool, partitions, &wanted).await.map_err(|error| error.to_string())
+            let found = postgres.query(read::lookup(&pool, partitions, &wanted)).await;
+            found.map_err(|error| error.to_string())
         }
     })
 }

@@ -10,7 +10,7 @@ use axum::{
 use ingress::{
     api::{About, Answer, headers},
     auth::Caller,
-    body::JsonBody,
+    body::UnreadJson,
     idempotency::IdempotencyKey,
     prefer::PreferWait,
     problem::{Kind, Problem},
@@ -56,9 +56,10 @@ pub(crate) async fn submit(
     caller: Caller,
     key: IdempotencyKey,
     wait: PreferWait,
-    JsonBody(json): JsonBody,
+    body: UnreadJson,
 ) -> Result<Response, Problem> {
-    let request = SubmitRequest::read(json, &orders.shared.config)?;
+    orders.shared.room.check()?;
+    let request = SubmitRequest::read(body.read()?, &orders.shared.config)?;
     let order = orders.order_of(&caller, &key);
     orders.take_in_one(&caller, Asked { order, request }).await?;
     Ok(orders.receipt(&caller, order, wait).await)

@@ -184,3 +184,33 @@ async fn the_call_itself_is_bounded() {
     assert_eq!(long.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(stage.log.commands().is_empty());
 }
+
+#[tokio::test]
+async fn a_call_that_finds_no_room_is_refused_before_its_body_is_parsed() {
+    let stage = Stage::with_room(2).await;
+    stage.until_proved().await;
+    stage.log.set(Fate::Held);
+    let pair =
+        |n: i32| json!({"orders": [order(&format!("a{n}"), n), order(&format!("b{n}"), n)]}).to_string();
+    let first = tokio::spawn(Stage::send(stage.app(), request(&stage, pair(1))));
+    stage.log.until_held().await;
+    let broken = || stage.call(request(&stage, "{".to_owned()));
+    assert_eq!(broken().await.status, StatusCode::BAD_REQUEST, "nobody waits yet: it is read");
+    let mut n = 1;
+    testbed::eventually("as many wait as may be under way", async || {
+        n += 1;
+        let (waits, unread) = tokio::join!(stage.call(request(&stage, pair(n))), broken());
+        assert_eq!(
+            statuses(waits.body["results"].as_array().unwrap()),
+            [503, 503],
+            "no room was made in time"
+        );
+        unread.status == StatusCode::SERVICE_UNAVAILABLE && unread.headers.contains_key("retry-after")
+    })
+    .await;
+    stage.log.deliver();
+    let first = first.await.unwrap();
+    assert_eq!(statuses(first.body["results"].as_array().unwrap()), [202, 202]);
+    stage.log.set(Fate::Acknowledged);
+    until_accepted(&stage, &[order("a2", 2), order("b2", 2)]).await;
+}

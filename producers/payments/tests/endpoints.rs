@@ -19,6 +19,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, PAYMENTS_REFUND, Verifier, mint},
+    downstream::Downstream,
     guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
@@ -109,6 +110,7 @@ impl Stage {
             config: OrdersConfig::from_environment(&Environment::of([])).unwrap(),
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
+            postgres: Downstream::new("orders-postgres", Duration::from_secs(3)),
             redis: link.clone(),
             wakeups: Wakeups::new(),
             clock: Clock::system(),

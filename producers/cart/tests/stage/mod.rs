@@ -14,6 +14,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, Verifier, mint},
+    downstream::Downstream,
     guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
@@ -187,6 +188,7 @@ impl Stage {
             },
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
+            postgres: Downstream::new("orders-postgres", Duration::from_secs(3)),
             redis: shared.clone(),
             wakeups,
             clock: Clock::system(),

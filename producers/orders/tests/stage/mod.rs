@@ -13,6 +13,7 @@ use chassis::{
 };
 use ingress::{
     auth::{AuthConfig, Verifier, mint},
+    downstream::Downstream,
     guard::Guard,
     layers,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
@@ -171,6 +172,11 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set() -> Self {
+        Self::with_room(5_000).await
+    }
+
+    /// For so many orders being accepted at once.
+    pub async fn with_room(in_flight: usize) -> Self {
         let (database, redis) = tokio::join!(Database::create(), Redis::start());
         let stop = CancellationToken::new();
         let config = RedisConfig {
@@ -194,10 +200,13 @@ impl Stage {
                 lease: Duration::from_millis(1_500),
                 row_patience: Duration::from_secs(3),
                 absence_patience: Duration::from_secs(2),
+                in_flight,
+                room_patience: Duration::from_millis(200),
                 ..OrdersConfig::from_environment(&Environment::of([])).unwrap()
             },
             log: log.clone(),
             pool: PgPool::connect_lazy(&database.url("edge")).unwrap(),
+            postgres: Downstream::new("orders-postgres", Duration::from_secs(3)),
             redis: link.clone(),
             wakeups,
             clock: Clock::system(),
