@@ -3,7 +3,7 @@
 
 use crate::{metrics, read};
 use chassis::postgres;
-use ingress::downstream::{Call, CallError, Downstream};
+use ingress::downstream::{CallError, Downstream};
 use sqlx::PgPool;
 use std::{
     collections::VecDeque,
@@ -113,23 +113,11 @@ impl Databases {
                 Err(why) => why,
             },
         };
-        let call = self.breaker.admit()?;
-        count("primary", why);
-        let answer = query(self.primary.clone()).await;
-        shows(call, answer.as_ref().err());
-        answer.map_err(|error| CallError::Failed(error.to_string()))
-    }
-}
-
-/// What an outcome shows of the server. A query that it ended for its length was the query's fault: who asks for many
-/// such must not make others wait.
-fn shows(call: Call, error: Option<&sqlx::Error>) {
-    const QUERY_CANCELED: &str = "57014";
-    let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
-    if error.is_none() || code.is_some_and(|code| code == QUERY_CANCELED) {
-        call.worked();
-    } else {
-        call.failed();
+        let asked = async {
+            count("primary", why);
+            query(self.primary.clone()).await
+        };
+        self.breaker.query(asked).await
     }
 }
 
@@ -163,7 +151,7 @@ impl Replica {
             self.state.answers.store(false, Ordering::Relaxed);
             return Err("away");
         };
-        shows(call, answer.as_ref().err());
+        call.shows(answer.as_ref().err());
         match answer {
             Ok(answer) => answer.ok_or("behind"),
             Err(error) => {
@@ -228,10 +216,8 @@ impl Watch {
     /// Where the primary is. A call like any other to its breaker: while the replica answers nobody else may be asking the
     /// primary, and one that has long been back would be refused to the first who need it.
     async fn position(&self) -> Option<Lsn> {
-        let call = self.breaker.admit().ok()?;
-        let place = ask(&self.primary, |pool| async move { read::position(&pool).await }).await;
-        shows(call, place.as_ref().err());
-        place.ok().flatten()
+        let place = ask(&self.primary, |pool| async move { read::position(&pool).await });
+        self.breaker.query(place).await.ok().flatten()
     }
 }
 

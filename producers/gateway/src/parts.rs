@@ -105,7 +105,8 @@ pub(crate) fn start(
     let GatewayParts { log, clock } = parts;
     let (kafka, postgres) =
         (Downstream::new("kafka", KAFKA_LIMIT), Downstream::new("postgres", POSTGRES_LIMIT));
-    // of their own: what the catalogue's searches suffer is not what stock levels do
+    // of their own: what the catalogue's searches suffer is not what stock levels do, or orders
+    let orders_postgres = Downstream::new("orders-postgres", POSTGRES_LIMIT);
     let (primary, replica) = (
         Downstream::new("catalog-primary", POSTGRES_LIMIT),
         Downstream::new("catalog-replica", POSTGRES_LIMIT),
@@ -130,6 +131,7 @@ pub(crate) fn start(
         config: config.orders,
         log: log.clone(),
         pool: pool.clone(),
+        postgres: orders_postgres.clone(),
         redis: redis.clone(),
         wakeups,
         clock: clock.clone(),
@@ -185,7 +187,8 @@ pub(crate) fn start(
         let cache = ResponseCache::new(cache, KEPT_FOR_ALL, background, clock.clone());
         surface = surface.around(|routes| cache.around(routes));
     }
-    let app = downstream::told(surface.guarded(guard), [of_limits, kafka, postgres, primary, replica].into());
+    let downstreams = [of_limits, kafka, postgres, orders_postgres, primary, replica];
+    let app = downstream::told(surface.guarded(guard), downstreams.into());
     Ok((layers::around(outside::dressed(app, &config.origins)), watched))
 }
 

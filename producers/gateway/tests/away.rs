@@ -204,6 +204,7 @@ const LIST: &str = "/api/products?limit=1";
 const NEWEST: &str = "/api/products?limit=2";
 const STOCK: &str = "/api/inventory/00000000-0000-0000-0000-00000000000a";
 const ADJUST: &str = "/api/inventory/adjustments";
+const ORDERS: &str = "/api/orders";
 const NOWHERE: &str = "/api/nowhere";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,9 +229,16 @@ async fn a_part_that_is_away_leaves_what_does_not_need_it_at_its_usual_pace() {
         away(&port.postgres);
         let what = format!("Postgres {way}");
         port.others_are_well(&[(ADJUST, 202), (NOWHERE, 404)], STOCK, &what).await;
-        port.is_left_alone(STOCK, &what).await;
-        port.others_are_well(&[(ADJUST, 202), (NOWHERE, 404)], STOCK, &what).await;
+        for (needs, downstream) in [(STOCK, "postgres;"), (ORDERS, "orders-postgres;")] {
+            port.is_left_alone(needs, &what).await;
+            port.others_are_well(&[(ADJUST, 202), (NOWHERE, 404)], needs, &what).await;
+            eventually_within(Duration::from_secs(90), "a refusal names what is left alone", async || {
+                port.answer(needs).await.2.split(", ").any(|told| told.starts_with(downstream))
+            })
+            .await;
+        }
         port.postgres.open();
+        port.is_back(ORDERS).await;
         port.is_back(STOCK).await;
         port.is_back(LIST).await;
     }

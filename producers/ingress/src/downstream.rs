@@ -116,6 +116,17 @@ impl Downstream {
         }
     }
 
+    /// Makes one query of a database: one that has a limit of its own, and is not to be dropped half-way.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn query<T>(&self, query: impl Future<Output = sqlx::Result<T>>) -> Result<T, CallError> {
+        let call = self.admit()?;
+        let answer = query.await;
+        call.shows(answer.as_ref().err());
+        answer.map_err(|error| CallError::Failed(error.to_string()))
+    }
+
     /// Asks to call it; what came of it is then to be said.
     ///
     /// # Errors
@@ -185,6 +196,18 @@ impl Call {
     /// It was not, or with a fault of the other side.
     pub fn failed(mut self) {
         self.worked = Some(false);
+    }
+
+    /// What a query's outcome shows of its server. A query that was ended for its length was the query's fault: who asks
+    /// for many such must not make others wait.
+    pub fn shows(self, error: Option<&sqlx::Error>) {
+        const QUERY_CANCELED: &str = "57014";
+        let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+        if error.is_none() || code.is_some_and(|code| code == QUERY_CANCELED) {
+            self.worked();
+        } else {
+            self.failed();
+        }
     }
 }
 

@@ -1,7 +1,12 @@
 //! `GET /api/orders`: the caller's orders, newest first. An order appears once its row is there, milliseconds after
 //! its 202.
 
-use crate::{look::Seen, read, state::Orders, told};
+use crate::{
+    look::Seen,
+    read,
+    state::{Orders, Shared},
+    told,
+};
 use axum::{
     Json,
     extract::{Query, State},
@@ -44,8 +49,10 @@ pub(crate) async fn list(
     let after = parameters.cursor.as_deref().map(Cursor::parse).transpose()?;
     let limit = page::limit(parameters.limit.as_deref())?;
     // in a task of its own: a query is never dropped half-way
-    let pool = orders.shared.pool.clone();
-    let rows = tokio::spawn(async move { read::list(&pool, &caller.owner, status, after, limit + 1).await });
+    let rows = tokio::spawn(async move {
+        let Shared { pool, postgres, .. } = &*orders.shared;
+        postgres.query(read::list(pool, &caller.owner, status, after, limit + 1)).await
+    });
     let rows = tokio::time::timeout(std::time::Duration::from_secs(3), rows).await;
     let Ok(Ok(Ok(mut rows))) = rows else {
         tracing::warn!(outcome = ?rows.map(|ran| ran.map(|rows| rows.err())), "orders could not be listed");

@@ -6,6 +6,7 @@ use crate::{
 };
 use ingress::{
     coalesce::{Bounds, Coalescer, Unanswered},
+    downstream::Downstream,
     log::Log,
 };
 use schemas::topics::Topic;
@@ -38,7 +39,7 @@ struct Wait {
 
 impl Positions {
     /// What it starts ends with the last clone.
-    pub(crate) fn start(log: Log, pool: PgPool) -> Self {
+    pub(crate) fn start(log: Log, pool: PgPool, postgres: Downstream) -> Self {
         let bounds = Bounds { concurrent: 1, batch: 10_000, ..Bounds::default() };
         let ends = Coalescer::start("topic_ends", bounds, move |asked: Vec<()>| {
             let log = log.clone();
@@ -48,9 +49,10 @@ impl Positions {
             }
         });
         let lanes = Coalescer::start("lanes", bounds, move |asked: Vec<()>| {
-            let pool = pool.clone();
+            let (pool, postgres) = (pool.clone(), postgres.clone());
             async move {
-                let lanes = Arc::new(read::lanes(&pool).await.map_err(|error| error.to_string())?);
+                let lanes = postgres.query(read::lanes(&pool)).await.map_err(|error| error.to_string())?;
+                let lanes = Arc::new(lanes);
                 Ok(vec![lanes; asked.len()])
             }
         });
