@@ -41,10 +41,19 @@ pub enum SignatureError {
 /// The header for `body`, sent at `at`.
 #[must_use]
 pub fn sign(secret: &[u8], at: Timestamp, body: &[u8]) -> String {
-    let seconds = at.0.div_euclid(1_000);
-    let signature = mac(secret, &seconds.to_string(), body).into_bytes();
-    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    sign_by_all(&[secret], at, body)
+}
+
+/// The header for `body`, sent at `at`, with a signature by each of `secrets`: of one that is being replaced there are two.
+#[must_use]
+pub fn sign_by_all(secrets: &[&[u8]], at: Timestamp, body: &[u8]) -> String {
+    let seconds = at.0.div_euclid(1_000).to_string();
+    let mut header = format!("t={seconds}");
+    for secret in secrets {
+        header.push_str(",v1=");
+        header.extend(mac(secret, &seconds, body).into_bytes().iter().map(|byte| format!("{byte:02x}")));
+    }
+    header
 }
 
 /// When the message was signed, if that was by `secret` and within `tolerance` of `now`.

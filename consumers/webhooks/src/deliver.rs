@@ -151,7 +151,7 @@ impl Sender {
         let letter = Letter {
             url: &due.url,
             event: due.event,
-            signature: webhook_signature::sign(due.secret.as_bytes(), at, due.body.as_bytes()),
+            signature: webhook_signature::sign_by_all(&due.secrets(), at, due.body.as_bytes()),
             body: due.body.clone(),
         };
         let began = Instant::now();

@@ -27,11 +27,12 @@ impl Topics {
         topics
     }
 
-    /// Settings of a publisher to them.
+    /// Settings of a publisher to them. It is patient: what a test puts on the log is to be there, however busy the machine.
     pub fn publisher(&self) -> PublisherConfig {
         let environment = Environment::of([
             ("KAFKA_BROKERS".to_owned(), kafka_brokers()),
             ("TOPIC_PREFIX".to_owned(), self.prefix.clone()),
+            ("KAFKA_DELIVERY_TIMEOUT".to_owned(), "60s".to_owned()),
         ]);
         PublisherConfig::from_environment(&environment, "testbed").unwrap()
     }

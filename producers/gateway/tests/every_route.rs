@@ -136,7 +136,7 @@ fn path_of(template: &str, id: Uuid) -> String {
 fn is_owned(route: &Declared) -> bool {
     match route.path {
         "/api/orders/{id}" | "/api/orders/{id}/events" | "/api/orders/{id}/cancel" => true,
-        "/api/webhooks/{id}" | "/api/webhooks/{id}/enable" => true,
+        "/api/webhooks/{id}" | "/api/webhooks/{id}/enable" | "/api/webhooks/{id}/secret" => true,
         // an operator's word on anybody's order
         "/api/payments/{orderId}/refund" => false,
         // what the shop sells belongs to nobody

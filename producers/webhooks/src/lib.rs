@@ -9,6 +9,7 @@ mod list;
 mod register;
 mod remove;
 mod routes;
+mod secret;
 mod store;
 
 pub use config::WebhooksApiConfig;

@@ -3,6 +3,7 @@
 use crate::{
     answer::{self, URL},
     routes::Webhooks,
+    secret,
     store::{self, New},
 };
 use axum::{
@@ -36,11 +37,7 @@ pub(crate) fn about() -> About {
         .must("id", shape::uuid())
         .must("url", answer::url())
         .must("secret", shape::text().says("Signs what is sent there. It is shown this once."));
-    let shown = Registered {
-        id: example::EFFECT,
-        url: URL.to_owned(),
-        secret: format!("whsec_{}", "0123456789abcdef".repeat(4)),
-    };
+    let shown = Registered { id: example::EFFECT, url: URL.to_owned(), secret: secret::example() };
     let told = Answer::json("Registered.", made, serde_json::to_value(shown).unwrap_or_default());
     About::of("registerWebhook", "Register an endpoint for the events of your orders")
         .says(
@@ -48,7 +45,7 @@ pub(crate) fn about() -> About {
              `getOrder` shows it at that version; of one order in order, and again with growing pauses until the answer is \
              2xx. Redirects are not followed. A repeat has the same `id`, which is also in the header `Mambogo-Event-Id`. \
              `Mambogo-Signature` is `t=<seconds>,v1=<hex>`: HMAC-SHA256 by the secret over `<seconds>.<body>`; refuse what is \
-             older than five minutes. An endpoint that does not take an event for a day is disabled.",
+             older than five minutes. While a secret is being replaced there is a `v1` of each of the two. An endpoint that does not take an event for a day is disabled.",
         )
         .body(shape::object().must("url", answer::url()).closed(), json!({ "url": URL }))
         .answers(StatusCode::CREATED, told.with(headers::location()).with(headers::cache_control()))
@@ -60,7 +57,7 @@ pub(crate) async fn register(
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     let (url, most) = (read(json, &webhooks.config.egress)?, webhooks.config.most);
-    let made = Registered { id: chassis::ids::random(), url, secret: secret() };
+    let made = Registered { id: chassis::ids::random(), url, secret: secret::random() };
     let row = New { id: made.id, owner: caller.owner, url: made.url.clone(), secret: made.secret.clone() };
     if !webhooks.ask(move |pool| async move { store::add(&pool, &row, most).await }).await? {
         let message = format!("is one more than the {most} that you may have; remove one first");
@@ -85,9 +82,4 @@ fn read(json: Body, egress: &Egress) -> Result<String, Problem> {
         Some(url)
     });
     findings.finish(url)
-}
-
-/// 244 random bits.
-fn secret() -> String {
-    format!("whsec_{}{}", chassis::ids::random().simple(), chassis::ids::random().simple())
 }

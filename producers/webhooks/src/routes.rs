@@ -1,6 +1,6 @@
 //! The whole surface of the webhooks, and what its endpoints share.
 
-use crate::{config::WebhooksApiConfig, enable, get, list, register, remove};
+use crate::{config::WebhooksApiConfig, enable, get, list, register, remove, secret};
 use ingress::{
     api::{About, shape},
     downstream::Downstream,
@@ -19,6 +19,7 @@ pub fn surface() -> Surface<Webhooks> {
         .get("/api/webhooks", own, list::list, list::about())
         .get("/api/webhooks/{id}", own, get::get, get::about())
         .post("/api/webhooks/{id}/enable", own, enable::enable, enable::about())
+        .post("/api/webhooks/{id}/secret", own, secret::replace, secret::about())
         .delete("/api/webhooks/{id}", own, remove::remove, remove::about())
 }
 

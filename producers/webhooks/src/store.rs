@@ -5,7 +5,7 @@ use chassis::postgres;
 use chrono::{DateTime, Utc};
 use schemas::{time::Timestamp, view::rfc3339};
 use sqlx::{PgPool, Row, postgres::PgRow};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// An endpoint to be added.
@@ -77,6 +77,22 @@ pub(crate) async fn enable(pool: &PgPool, id: Uuid, owner: &str) -> sqlx::Result
          SELECT id FROM enabled",
     );
     Ok(!postgres::read(pool, query.bind(id).bind(owner)).await?.is_empty())
+}
+
+/// Puts a new secret in the place of that of an endpoint of `owner`, which signs as well for `both`: until when. `None` when
+/// there is no such endpoint.
+pub(crate) async fn replace_secret(
+    pool: &PgPool,
+    id: Uuid,
+    owner: &str,
+    secret: &str,
+    both: Duration,
+) -> sqlx::Result<Option<Timestamp>> {
+    let query = sqlx::query("SELECT webhooks.replace_secret($1, $2, $3, make_interval(secs => $4)) AS until");
+    let rows = postgres::read(pool, query.bind(id).bind(owner).bind(secret).bind(both.as_secs_f64())).await?;
+    let until =
+        rows.first().map(|row| row.try_get::<Option<DateTime<Utc>>, _>("until")).transpose()?.flatten();
+    Ok(until.map(|until| Timestamp(until.timestamp_millis())))
 }
 
 /// Removes an endpoint of `owner`, with all that it was not told; `false` when there is none.

@@ -86,24 +86,52 @@ async fn a_secret_is_shown_once_and_nobody_else_sees_the_endpoint() {
     assert_eq!(list, json!({ "items": [shown] }));
     assert!(!list.to_string().contains(secret));
     // the edge could not, had it a mind to
-    for role in ["edge", "audit"] {
-        let refused = read_as(&stage, role).await.unwrap_err();
-        assert_eq!(refused.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"), "{role}");
+    for (role, column) in
+        [("edge", "secret"), ("edge", "old_secret"), ("audit", "secret"), ("audit", "old_secret")]
+    {
+        let refused = read_as(&stage, role, column).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|e| e.code());
+        assert_eq!(code.as_deref(), Some("42501"), "{role}, {column}");
     }
     assert_eq!(stage.call("bob", "GET", "/api/webhooks", None).await.1, json!({ "items": [] }));
-    for (method, path) in
-        [("GET", path.clone()), ("DELETE", path.clone()), ("POST", format!("{path}/enable"))]
-    {
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("DELETE", path.clone()),
+        ("POST", format!("{path}/enable")),
+        ("POST", format!("{path}/secret")),
+    ] {
         assert_eq!(stage.call("bob", method, &path, None).await.0, 404, "{method} {path}");
     }
     assert_eq!(stage.call("ann", "DELETE", &path, None).await.0, 204);
     assert_eq!(stage.call("ann", "DELETE", &path, None).await.0, 404);
     assert_eq!(stage.call("ann", "GET", "/api/webhooks/x", None).await.0, 400);
+    assert_eq!(stage.call("ann", "POST", "/api/webhooks/x/secret", None).await.0, 400);
 }
 
-async fn read_as(stage: &Stage, role: &str) -> sqlx::Result<()> {
+#[tokio::test]
+async fn a_secret_is_replaced_and_the_one_before_signs_as_well_for_a_while() {
+    let stage = Stage::set(&[("WEBHOOK_BOTH_SECRETS", "1h")]).await;
+    let (_, made) = stage.register("ann", "https://shop.example/hooks").await;
+    let path = format!("/api/webhooks/{}/secret", made["id"].as_str().unwrap());
+    let (status, first) = stage.call("ann", "POST", &path, None).await;
+    assert_eq!((status, &first["id"]), (200, &made["id"]), "{first}");
+    let secrets = || async {
+        let mut connection = stage.database.connect("webhooks").await;
+        let asked = "SELECT secret, old_secret, old_until BETWEEN now() + interval '59 minutes' AND now() + interval '1 hour'
+                     FROM endpoints";
+        sqlx::query_as::<_, (String, String, bool)>(asked).fetch_one(&mut connection).await.unwrap()
+    };
+    let text = |value: &Value| value["secret"].as_str().unwrap().to_owned();
+    assert_eq!(secrets().await, (text(&first), text(&made), true));
+    let (_, second) = stage.call("ann", "POST", &path, None).await;
+    assert_eq!(secrets().await, (text(&second), text(&first), true), "the one before the last signs no more");
+    assert!(second["previousUntil"].as_str() >= first["previousUntil"].as_str(), "{second}");
+}
+
+async fn read_as(stage: &Stage, role: &str, column: &str) -> sqlx::Result<()> {
     let mut connection = stage.database.connect(role).await;
-    sqlx::query("SELECT secret FROM webhooks.endpoints").execute(&mut connection).await.map(drop)
+    let statement = sqlx::AssertSqlSafe(format!("SELECT {column} FROM webhooks.endpoints"));
+    sqlx::query(statement).execute(&mut connection).await.map(drop)
 }
 
 #[tokio::test]

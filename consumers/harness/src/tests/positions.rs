@@ -5,6 +5,7 @@ use super::{
     road::{PARTITIONS, Road, Running, assert_each_once_in_order, keys},
     toy::{Step, Toy, payload},
 };
+use publisher::Publisher;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -117,7 +118,8 @@ async fn records_that_expired_unread_halt_their_lane_and_are_not_skipped() {
 }
 
 /// Deletes the topic and makes it again, empty.
-async fn make_anew(road: &Road) {
+/// The topic of that name is another one, and so is whoever writes to it.
+async fn make_anew(road: &mut Road) {
     let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(ASK));
     admin.delete_topics(&[&topic(road)], &options).await.unwrap();
@@ -125,6 +127,7 @@ async fn make_anew(road: &Road) {
         publisher::topics::ensure(&road.topics.publisher(), PARTITIONS, 1).await.is_ok()
     })
     .await;
+    road.publisher = Publisher::start(road.topics.publisher()).unwrap();
 }
 
 /// A worker that is started now halts, and says that the topic is another.
@@ -140,7 +143,7 @@ async fn halts_as_recreated(road: &Road, toy: &Toy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_halts_its_lanes() {
-    let road = Road::build().await;
+    let mut road = Road::build().await;
     let toy = Toy::default();
     let keys = keys(20);
     let worker = road.work(&toy);
@@ -149,14 +152,14 @@ async fn a_topic_that_was_made_anew_halts_its_lanes() {
     }
     all_stand_at(&road, &keys, 1).await;
     worker.end().await;
-    make_anew(&road).await;
+    make_anew(&mut road).await;
     halts_as_recreated(&road, &toy).await;
     assert_each_once_in_order(&toy.seen.lock().unwrap(), &keys, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_and_has_grown_beyond_the_positions_halts_its_lanes_too() {
-    let road = Road::build().await;
+    let mut road = Road::build().await;
     let toy = Toy::default();
     let keys = keys(20);
     let worker = road.work(&toy);
@@ -165,7 +168,7 @@ async fn a_topic_that_was_made_anew_and_has_grown_beyond_the_positions_halts_its
     }
     all_stand_at(&road, &keys, 1).await;
     worker.end().await;
-    make_anew(&road).await;
+    make_anew(&mut road).await;
     for n in 2..=3 {
         for key in &keys {
             road.send(*key, Step::To(n)).await;

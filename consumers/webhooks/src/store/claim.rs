@@ -17,7 +17,15 @@ pub(crate) struct Due {
     pub(crate) attempts: i32,
     pub(crate) leased_until: DateTime<Utc>,
     pub(crate) url: String,
-    pub(crate) secret: String,
+    secret: String,
+    old_secret: Option<String>,
+}
+
+impl Due {
+    /// What signs it: the endpoint's secret, and for a while the one before.
+    pub(crate) fn secrets(&self) -> Vec<&[u8]> {
+        std::iter::once(&self.secret).chain(&self.old_secret).map(String::as_bytes).collect()
+    }
 }
 
 /// How an endpoint did last. Those in trouble get calls of their own, so that they never hold up the others.
@@ -46,7 +54,8 @@ pub(crate) async fn claim(
              SELECT (SELECT d.endpoint_id FROM deliveries d WHERE d.endpoint_id > w.id ORDER BY d.endpoint_id LIMIT 1)
              FROM waiting w WHERE w.id IS NOT NULL
          ), ready AS (
-             SELECT d.*, e.url, e.secret, row_number() OVER (PARTITION BY e.id ORDER BY d.due_at) AS place
+             SELECT d.*, e.url, e.secret, CASE WHEN e.old_until > now() THEN e.old_secret END AS old_secret,
+                    row_number() OVER (PARTITION BY e.id ORDER BY d.due_at) AS place
              FROM waiting w
              JOIN endpoints e ON e.id = w.id AND e.disabled_at IS NULL AND (e.failing_since IS NOT NULL) = $1
              CROSS JOIN LATERAL (
@@ -63,7 +72,8 @@ pub(crate) async fn claim(
          FROM ready r
          WHERE d.endpoint_id = r.endpoint_id AND d.order_id = r.order_id AND d.version = r.version
            AND (d.leased_until IS NULL OR d.leased_until <= now())
-         RETURNING d.endpoint_id, d.order_id, d.version, d.event_id, d.body, d.attempts, d.leased_until, r.url, r.secret",
+         RETURNING d.endpoint_id, d.order_id, d.version, d.event_id, d.body, d.attempts, d.leased_until, r.url, r.secret,
+             r.old_secret",
     )
     .bind(standing == Standing::InTrouble)
     .bind(each)
@@ -83,5 +93,6 @@ fn due(row: &PgRow) -> sqlx::Result<Due> {
         leased_until: row.try_get("leased_until")?,
         url: row.try_get("url")?,
         secret: row.try_get("secret")?,
+        old_secret: row.try_get("old_secret")?,
     })
 }

@@ -43,6 +43,27 @@ async fn an_order_is_told_to_its_owner_in_order_signed_and_no_more_once_heard() 
 }
 
 #[tokio::test]
+async fn while_a_secret_is_replaced_both_sign_and_then_the_new_one_alone() {
+    let stage = Stage::build().await;
+    let _worker = stage.worker();
+    stage.register(ANN, "/ann").await;
+    let replace = "UPDATE endpoints SET secret = 'whsec_new', old_secret = secret, old_until = now() + interval '1 hour'";
+    stage.run(replace).await;
+    stage.say(ANN, 1, 1..=1).await;
+    eventually("it is told", async || stage.receiver.heard("/ann").len() == 1).await;
+    stage.run("UPDATE endpoints SET old_until = now()").await;
+    stage.say(ANN, 1, 2..=2).await;
+    eventually("the next is told", async || stage.receiver.heard("/ann").len() == 2).await;
+    let fit = |heard: &Heard, secret: &str| {
+        let signature = &heard.headers["mambogo-signature"];
+        webhook_signature::verify(secret.as_bytes(), signature, &heard.body, Stage::now(), TOLERANCE).is_ok()
+    };
+    let heard = stage.receiver.heard("/ann");
+    let fits: Vec<_> = heard.iter().map(|heard| (fit(heard, "whsec_new"), fit(heard, SECRET))).collect();
+    assert_eq!(fits, [(true, true), (true, false)]);
+}
+
+#[tokio::test]
 async fn what_is_refused_comes_again_under_its_id_before_anything_later_of_its_order() {
     let stage = Stage::build().await;
     let _worker = stage.worker();
