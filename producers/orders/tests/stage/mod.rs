@@ -35,7 +35,10 @@ use schemas::{
 use serde_json::{Value, json};
 use sqlx::{Connection, PgPool, types::Json};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use testbed::{Database, Redis};
@@ -307,19 +310,22 @@ impl Stage {
         tx.commit().await.unwrap();
     }
 
-    /// Works on and on beside `what`.
+    /// Works on and on beside `what`. What is begun is ended: a transaction that is dropped half-way would stay open on a
+    /// connection that comes back.
     pub async fn working<T>(&self, what: impl Future<Output = T>) -> T {
+        let is_done = AtomicBool::new(false);
         let work = async {
-            loop {
+            while !is_done.load(Ordering::Relaxed) {
                 self.work().await;
                 tokio::task::yield_now().await;
             }
         };
-        tokio::pin!(work);
-        tokio::select! {
-            () = &mut work => unreachable!(),
-            done = what => done,
-        }
+        let what = async {
+            let done = what.await;
+            is_done.store(true, Ordering::Relaxed);
+            done
+        };
+        tokio::join!(what, work).0
     }
 
     /// Writes an order's view as the status worker does.
