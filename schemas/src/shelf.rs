@@ -75,25 +75,31 @@ pub fn key(product: ProductId) -> String {
     format!("product:{product}")
 }
 
-/// Takes in the parts that are newer, and returns both parts as they stand then.
+/// Takes in the parts that are newer, of one product or of many.
 ///
-/// KEYS: the product's hash. ARGV: version and JSON of the facts, version and units of the stock (an empty version: no
-/// such part), and the time to live in ms. Returns version, JSON, version, units; nil where a part is not known. Version
-/// 0 of the facts says that there is no such product.
+/// KEYS: the products' hashes. ARGV: `1` to be told both parts as they stand then, or empty; then for each product version
+/// and JSON of the facts, version and units of the stock (an empty version: no such part), and the time to live in ms.
+/// Returns, when asked, for each product version, JSON, version, units; nil where a part is not known, and for a key that
+/// holds something else, which is passed over. Version 0 of the facts says that there is no such product.
 ///
 /// The time to live runs from when the facts came first: later changes do not prolong it, so that a change that was
-/// never heard is forgotten with the rest. Stock without facts is a mark that a slower read cannot pass.
+/// never heard is forgotten with the rest. Stock without facts is a mark that a slower read cannot pass: it stays for at
+/// least half of its time after each change.
 pub const MERGE: &str = r"
-local have = redis.call('HMGET', KEYS[1], 'v', 'f', 'sv', 's')
-local was = tonumber(have[1] or '0')
-if ARGV[1] ~= '' and (not have[1] or tonumber(ARGV[1]) > was) then
-  redis.call('HSET', KEYS[1], 'v', ARGV[1], 'f', ARGV[2])
-  have[1], have[2] = ARGV[1], ARGV[2]
+local told = {}
+for i, key in ipairs(KEYS) do
+  local v, f, sv, s, life = unpack(ARGV, 5 * i - 3, 5 * i + 1)
+  local have = redis.pcall('HMGET', key, 'v', 'sv')
+  told[i] = {false, false, false, false}
+  if not have.err then
+    local facts, stock = tonumber(have[1] or ''), tonumber(have[2] or '')
+    if v ~= '' and (not facts or tonumber(v) > facts) then redis.call('HSET', key, 'v', v, 'f', f) end
+    if sv ~= '' and (not stock or tonumber(sv) > stock) then redis.call('HSET', key, 'sv', sv, 's', s) end
+    local left = redis.call('PTTL', key)
+    local was_known = facts and facts > 0
+    if left < 0 or not was_known and left < tonumber(life) / 2 then redis.call('PEXPIRE', key, life) end
+    if ARGV[1] ~= '' then told[i] = redis.call('HMGET', key, 'v', 'f', 'sv', 's') end
+  end
 end
-if ARGV[3] ~= '' and (not have[3] or tonumber(ARGV[3]) > tonumber(have[3])) then
-  redis.call('HSET', KEYS[1], 'sv', ARGV[3], 's', ARGV[4])
-  have[3], have[4] = ARGV[3], ARGV[4]
-end
-if was == 0 or redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
-return have
+return ARGV[1] ~= '' and told or {}
 ";

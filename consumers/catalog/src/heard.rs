@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Most records that are gathered.
-const MAX_RECORDS: u64 = 20_000;
+const MAX_RECORDS: u64 = 50_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Heard {

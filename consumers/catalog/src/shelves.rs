@@ -12,11 +12,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most changes in one pipeline, and in one message.
 const SET: usize = 500;
+/// Products that one run of the script takes: while it runs, Redis does nothing else.
+const AT_ONCE: usize = 100;
 /// How long a product is kept, as its readers keep it.
 const LIFE: Duration = Duration::from_secs(30 * 60);
-/// How long stock is kept of a product that nobody has read: longer than any read that began before takes, and than a
-/// replica that is read may lag.
-const MARK: Duration = Duration::from_secs(60);
+/// How long stock is kept of a product that nobody has read. Half of it is longer than any read that began before takes,
+/// and than a replica that is read may lag.
+const MARK: Duration = Duration::from_secs(120);
 
 /// Why changes were not written.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +60,7 @@ impl Shelves {
                 self.merge.load_async(&mut connection).await?;
                 answers = merges.query_async(&mut connection).await?;
             }
-            // of other kinds than a key that holds something else: the whole is done again
-            if let Some(error) = answers.into_iter().filter_map(Result::err).find(is_of_server) {
+            if let Some(error) = answers.into_iter().find_map(Result::err) {
                 return Err(error.into());
             }
             let told = serde_json::to_string(set).map_err(|error| unwritable(&error))?;
@@ -70,24 +71,28 @@ impl Shelves {
     }
 
     fn merges(&self, set: &[&Change]) -> RedisResult<Pipeline> {
-        let mut pipeline = Pipeline::with_capacity(set.len());
-        for change in set {
-            let run = pipeline.cmd("EVALSHA").arg(self.merge.get_hash()).arg(1).arg(shelf::key(change.id));
-            match &change.facts {
-                Some(facts) => {
-                    let json = serde_json::to_string(facts).map_err(|error| unwritable(&error))?;
-                    run.arg(facts.version).arg(json);
+        let mut pipeline = Pipeline::with_capacity(set.len().div_ceil(AT_ONCE));
+        for some in set.chunks(AT_ONCE) {
+            let keys: Vec<String> = some.iter().map(|change| shelf::key(change.id)).collect();
+            // nothing is to be told of what stands then
+            let run = pipeline.cmd("EVALSHA").arg(self.merge.get_hash()).arg(keys.len()).arg(keys).arg("");
+            for change in some {
+                match &change.facts {
+                    Some(facts) => {
+                        let json = serde_json::to_string(facts).map_err(|error| unwritable(&error))?;
+                        run.arg(facts.version).arg(json);
+                    }
+                    None => {
+                        run.arg("").arg("");
+                    }
                 }
-                None => {
-                    run.arg("").arg("");
-                }
+                match change.stock {
+                    Some(stock) => run.arg(stock.version).arg(stock.available),
+                    None => run.arg("").arg(""),
+                };
+                let life = if change.facts.is_some() { LIFE } else { MARK };
+                run.arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
             }
-            match change.stock {
-                Some(stock) => run.arg(stock.version).arg(stock.available),
-                None => run.arg("").arg(""),
-            };
-            let life = if change.facts.is_some() { LIFE } else { MARK };
-            run.arg(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
         }
         pipeline.ignore_errors();
         Ok(pipeline)
@@ -111,8 +116,4 @@ fn unwritable(error: &serde_json::Error) -> RedisError {
 
 fn is_script_missing(answer: &RedisResult<redis::Value>) -> bool {
     matches!(answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
-}
-
-fn is_of_server(error: &RedisError) -> bool {
-    !matches!(error.code(), Some("WRONGTYPE" | "ERR"))
 }

@@ -159,3 +159,25 @@ async fn what_was_heard_while_redis_was_away_is_there_when_it_is_back_and_never_
     bench.stop.cancel();
     bench.ended.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_holds_something_else_holds_up_no_other_product_and_stock_alone_stays_for_a_while() {
+    let bench = Bench::start().await;
+    let foreign = ProductId(uuid::Uuid::from_u128(77));
+    bench.redis.reply(&format!("SET {} x", shelf::key(foreign))).await;
+    let stock = |product_id, available| StockChanged {
+        product_id,
+        available,
+        held: 0,
+        sold: 0,
+        version: 1,
+        changed_at: Timestamp(1),
+    };
+    bench.say(&stock(foreign, 1)).await;
+    bench.say(&stock(PRODUCT, 30)).await;
+    eventually("Redis has the one", async || bench.kept().await == ["1", "30"]).await;
+    assert!(bench.redis.reply(&format!("GET {}", shelf::key(foreign))).await.contains('x'));
+    let left = bench.redis.reply(&format!("PTTL {}", shelf::key(PRODUCT))).await;
+    let left: u64 = left.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    assert!((60_000..=120_000).contains(&left), "{left} ms");
+}

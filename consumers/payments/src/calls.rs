@@ -24,6 +24,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+/// Captures that are asked for at once, where many go as one set.
+const PART: usize = 500;
+
 /// What is known of a call when the budget ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -194,14 +197,19 @@ impl Caller {
         }
         let (provider, limit) = (Arc::clone(&self.provider), self.limits.timeout);
         tokio::spawn(async move {
-            let began = Instant::now();
-            let mut outcomes =
-                timeout(limit, provider.capture_set(&requests)).await.unwrap_or_default().into_iter();
-            for sender in senders {
-                let answer = outcomes.next().map_or_else(timed_out, Answer::from);
-                call_answered(Operation::Capture, &answer, began.elapsed());
-                // nobody waits for an abandoned one
-                let _ = sender.send(answer);
+            let end = Instant::now() + limit;
+            let mut senders = senders.into_iter();
+            // in parts: what is answered when the budget ends has not to be asked for again with the rest
+            for part in requests.chunks(PART) {
+                let began = Instant::now();
+                let outcomes = timeout_at(end, provider.capture_set(part)).await.unwrap_or_default();
+                let mut outcomes = outcomes.into_iter();
+                for sender in senders.by_ref().take(part.len()) {
+                    let answer = outcomes.next().map_or_else(timed_out, Answer::from);
+                    call_answered(Operation::Capture, &answer, began.elapsed());
+                    // nobody waits for an abandoned one
+                    let _ = sender.send(answer);
+                }
             }
         });
         flight

@@ -11,6 +11,7 @@ daemonize no
 dir "$HOME_DIR/redis"
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-min-size 512mb
 save ""
 maxmemory 1gb
 maxmemory-policy noeviction

@@ -50,7 +50,7 @@ impl Level2 {
     pub(crate) async fn merge(&self, id: ProductId, found: Option<&Product>) -> Result<Kept, RedisAway> {
         let life = self.redis.life()?;
         let mut run = self.merge.prepare_invoke();
-        run.key(shelf::key(id));
+        run.key(shelf::key(id)).arg(1);
         match found {
             Some(Product { facts, stock }) => {
                 let json = serde_json::to_string(facts).unwrap_or_default();
@@ -61,7 +61,8 @@ impl Level2 {
                 run.arg(0).arg("").arg("").arg("").arg(millis(LIFE_ABSENT));
             }
         }
-        Ok(read(id, self.redis.run(&life, &run).await?))
+        let (row,): (Row,) = self.redis.run(&life, &run).await?;
+        Ok(read(id, row))
     }
 }
 

@@ -16,7 +16,9 @@ use axum::{
 };
 use futures_util::FutureExt;
 use std::{
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -96,7 +98,36 @@ fn observe(route: &str, method: &'static str, status: StatusCode, id: RequestId,
         .record(took.as_secs_f64());
     if status.is_server_error() {
         let (status, took_ms) = (status.as_u16(), took.as_secs_f64() * 1_000.0);
-        tracing::warn!(request = %id, route, method, status, took_ms, "a request was answered with an error");
+        let since_last =
+            ERRORS.lock().unwrap_or_else(PoisonError::into_inner).admit(route, status, Instant::now());
+        if let Some(others) = since_last {
+            tracing::warn!(request = %id, route, method, status, took_ms, others, "a request was answered with an error");
+        }
+    }
+}
+
+/// How often errors of one route and status are logged. The counters have all of them.
+const EVERY: Duration = Duration::from_secs(1);
+
+static ERRORS: Mutex<Sparing> = Mutex::new(Sparing(BTreeMap::new()));
+
+/// When errors of each route and status were logged last, and how many were not since. Who refuses thousands of requests
+/// a second has better things to do than to write each of them down.
+struct Sparing(BTreeMap<(String, u16), (Instant, u64)>);
+
+impl Sparing {
+    /// Whether one is to be logged: then, how many were not since the last.
+    fn admit(&mut self, route: &str, status: u16, now: Instant) -> Option<u64> {
+        let Some((last, others)) = self.0.get_mut(&(route.to_owned(), status)) else {
+            self.0.insert((route.to_owned(), status), (now, 0));
+            return Some(0);
+        };
+        if now.duration_since(*last) < EVERY {
+            *others += 1;
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(others))
     }
 }
 
@@ -164,5 +195,17 @@ mod tests {
         assert_eq!((status, body.as_str()), (StatusCode::OK, "fine"));
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+    }
+
+    #[test]
+    fn of_errors_of_one_kind_one_a_second_is_logged_and_says_how_many_were_not() {
+        let (mut errors, begin) = (Sparing(BTreeMap::new()), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        assert_eq!(errors.admit("/a", 503, at(0)), Some(0));
+        assert_eq!([1, 500, 999].map(|millis| errors.admit("/a", 503, at(millis))), [None; 3]);
+        assert_eq!(errors.admit("/a", 500, at(999)), Some(0), "another status");
+        assert_eq!(errors.admit("/b", 503, at(999)), Some(0), "another route");
+        assert_eq!(errors.admit("/a", 503, at(1_000)), Some(3));
+        assert_eq!(errors.admit("/a", 503, at(5_000)), Some(0));
     }
 }

@@ -46,7 +46,7 @@ impl crate::provider::Provider for Provider {
     async fn capture(&self, request: &CaptureRequest) -> Outcome {
         *self.calls.lock().unwrap().entry(request.key.0.as_u128()).or_default() += 1;
         match request.method.as_str() {
-            "held" => {
+            "held" | "set, held" => {
                 let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
                 self.most.fetch_max(under_way, Ordering::SeqCst);
                 self.gate.acquire().await.unwrap().forget();
@@ -69,7 +69,7 @@ impl crate::provider::Provider for Provider {
     }
 
     fn takes_as_set(&self, request: &CaptureRequest) -> bool {
-        request.method == "set"
+        matches!(request.method.as_str(), "set" | "set, held")
     }
 }
 
@@ -112,6 +112,18 @@ async fn slow_calls_do_not_hold_up_quick_ones_beyond_the_budget() {
     for key in 2..=4 {
         assert_eq!(answer(&outcomes, key), approved());
     }
+}
+
+#[tokio::test]
+async fn of_a_set_what_was_answered_within_the_budget_is_known() {
+    let provider = Provider::new(Found::Absent);
+    let caller = caller(&provider, CallLimits::default());
+    let first = u128::try_from(PART).unwrap();
+    let mut intents: Vec<_> = (0..first).map(|key| call(key, "set")).collect();
+    intents.extend([call(first, "set, held"), call(first + 1, "set")]);
+    let outcomes = caller.call(intents, BUDGET).await;
+    assert!((0..first).all(|key| answer(&outcomes, key) == approved()));
+    assert_eq!([first, first + 1].map(|key| answer(&outcomes, key)), [Answer::Running, Answer::Running]);
 }
 
 #[tokio::test]
