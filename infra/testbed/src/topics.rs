@@ -1,7 +1,15 @@
 //! Topics of the test's own, told apart by a prefix.
 
+use crate::eventually;
 use chassis::settings::Environment;
 use publisher::PublisherConfig;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use schemas::topics::Topic;
+use std::time::Duration;
 
 /// The test stack's brokers.
 pub fn kafka_brokers() -> String {
@@ -25,6 +33,23 @@ impl Topics {
             .await
             .unwrap_or_else(|e| panic!("{e}; start the test stack with `make test-stack-up`"));
         topics
+    }
+
+    /// Deletes one of them with all that it holds, and waits until the broker knows: who asks sooner is told that it is there.
+    pub async fn delete(&self, topic: Topic) {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", kafka_brokers());
+        let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
+        let name = topic.on_cluster(&self.prefix);
+        for deleted in admin.delete_topics(&[&name], &options).await.unwrap() {
+            deleted.unwrap();
+        }
+        eventually("the topic is gone", async || {
+            let all = publisher::topics::describe(&self.publisher()).await;
+            all.is_ok_and(|all| all.iter().any(|found| found.topic == topic && found.partitions == 0))
+        })
+        .await;
     }
 
     /// Settings of a publisher to them. It is patient: what a test puts on the log is to be there, however busy the machine.

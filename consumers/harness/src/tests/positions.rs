@@ -117,16 +117,10 @@ async fn records_that_expired_unread_halt_their_lane_and_are_not_skipped() {
     second.end().await;
 }
 
-/// Deletes the topic and makes it again, empty.
-/// The topic of that name is another one, and so is whoever writes to it.
+/// Deletes the topic and makes it again, empty: it is another one, and so is whoever writes to it.
 async fn make_anew(road: &mut Road) {
-    let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(ASK));
-    admin.delete_topics(&[&topic(road)], &options).await.unwrap();
-    eventually("the topic is there again", async || {
-        publisher::topics::ensure(&road.topics.publisher(), PARTITIONS, 1).await.is_ok()
-    })
-    .await;
+    road.topics.delete(Topic::OrderCommands).await;
+    publisher::topics::ensure(&road.topics.publisher(), PARTITIONS, 1).await.unwrap();
     road.publisher = Publisher::start(road.topics.publisher()).unwrap();
 }
 

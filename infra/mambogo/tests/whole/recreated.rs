@@ -1,8 +1,9 @@
 //! A topic that is deleted and made anew while nobody reads it.
 
 use crate::system::{System, assert_conserved, order_of};
+use schemas::topics::Topic;
 use std::time::Duration;
-use testbed::{eventually, eventually_within};
+use testbed::eventually_within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_halts_its_readers_until_an_operator_has_them_begin_anew() {
@@ -16,8 +17,8 @@ async fn a_topic_that_was_made_anew_halts_its_readers_until_an_operator_has_them
         assert_eq!(client.settled(&id).await["status"], "CONFIRMED");
     }
     all.stop().await;
-    system.delete_topic("order.commands").await;
-    eventually("the topic is there again", async || system.try_tool(&["topics"]).await.is_ok()).await;
+    system.topics.delete(Topic::OrderCommands).await;
+    system.tool(&["topics"]).await;
 
     let workers = system.launch(&["work"], &[]);
     eventually_within(Duration::from_secs(60), "a lane has halted", async || {

@@ -10,10 +10,6 @@ pub use audit::{assert_agree, assert_conserved};
 pub use client::{Client, order_of};
 pub use process::{Process, free_address};
 
-use rdkafka::{
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use sqlx::Row;
 use std::{collections::BTreeMap, time::Duration};
 use testbed::{Database, Redis, Topics};
@@ -23,7 +19,7 @@ pub const PRODUCTS: u32 = 200;
 
 pub struct System {
     pub database: Database,
-    topics: Topics,
+    pub topics: Topics,
     pub redis: Redis,
     settings: BTreeMap<String, String>,
 }
@@ -51,18 +47,6 @@ impl System {
         let system = Self { database, topics, redis, settings: all };
         system.tool(&["seed", "--products", &PRODUCTS.to_string()]).await;
         system
-    }
-
-    /// Deletes a topic with all that it holds.
-    pub async fn delete_topic(&self, name: &str) {
-        let mut client = rdkafka::ClientConfig::new();
-        client.set("bootstrap.servers", testbed::kafka_brokers());
-        let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
-        let name = format!("{}{name}", self.topics.prefix);
-        for deleted in admin.delete_topics(&[&name], &options).await.unwrap() {
-            deleted.unwrap();
-        }
     }
 
     /// Goes on with `database`, an earlier state of this one, and returns the one that is left. The provider is somebody
