@@ -3,13 +3,7 @@
 use crate::eventually;
 use chassis::settings::Environment;
 use publisher::PublisherConfig;
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use schemas::topics::Topic;
-use std::time::Duration;
 
 /// The test stack's brokers.
 pub fn kafka_brokers() -> String {
@@ -37,14 +31,7 @@ impl Topics {
 
     /// Deletes one of them with all that it holds, and waits until the broker knows: who asks sooner is told that it is there.
     pub async fn delete(&self, topic: Topic) {
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", kafka_brokers());
-        let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
-        let name = topic.on_cluster(&self.prefix);
-        for deleted in admin.delete_topics(&[&name], &options).await.unwrap() {
-            deleted.unwrap();
-        }
+        publisher::topics::delete(&self.publisher(), &[topic]).await.unwrap();
         eventually("the topic is gone", async || {
             let all = publisher::topics::describe(&self.publisher()).await;
             all.is_ok_and(|all| all.iter().any(|found| found.topic == topic && found.partitions == 0))
@@ -69,7 +56,7 @@ impl Drop for Topics {
         // beside the tests, and by the end of the run at the latest with the whole instance: nobody waits for it
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _ = runtime.block_on(publisher::topics::delete(&config));
+            let _ = runtime.block_on(publisher::topics::delete(&config, &Topic::ALL));
         });
     }
 }

@@ -104,17 +104,16 @@ pub async fn describe(config: &PublisherConfig) -> Result<Vec<TopicDescription>,
     described(&admin(config)?, config).await
 }
 
-/// Deletes the topics of `config`'s prefix that are there (tests clean up after themselves).
+/// Deletes those of `topics` under `config`'s prefix that are there (tests clean up after themselves).
 ///
 /// # Errors
 /// [`TopicsError::Refused`] for an empty prefix and when the cluster refuses.
-pub async fn delete(config: &PublisherConfig) -> Result<(), TopicsError> {
+pub async fn delete(config: &PublisherConfig, topics: &[Topic]) -> Result<(), TopicsError> {
     let refused = |name: String, reason| TopicsError::Refused { name, reason };
     if config.cluster.prefix.is_empty() {
         return Err(refused("(no prefix)".to_owned(), RDKafkaErrorCode::PolicyViolation));
     }
-    let names: Vec<String> =
-        Topic::ALL.iter().map(|topic| topic.on_cluster(&config.cluster.prefix)).collect();
+    let names: Vec<String> = topics.iter().map(|topic| topic.on_cluster(&config.cluster.prefix)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for result in admin(config)?.delete_topics(&names, &options()).await? {
         match result {

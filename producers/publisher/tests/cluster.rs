@@ -116,5 +116,5 @@ async fn topics_are_made_once_and_keep_their_partition_count() {
     for found in topics::describe(&config).await.unwrap() {
         assert_eq!((found.partitions, found.replication), (3, 1), "{}", found.name);
     }
-    topics::delete(&config).await.unwrap();
+    topics::delete(&config, &Topic::ALL).await.unwrap();
 }
