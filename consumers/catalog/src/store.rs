@@ -54,47 +54,25 @@ async fn write_set(
     versions: &[i64],
 ) -> sqlx::Result<()> {
     let mut tx = connection.begin().await?;
-    let mut written: Vec<(Uuid, bool)> = sqlx::query_as(
-        "UPDATE stock AS known SET available = new.available, version = new.version,
-             turned = CASE WHEN (known.available > 0) = (new.available > 0) THEN known.turned ELSE new.version END
-         FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[]) AS new (id, available, version)
-         WHERE known.product_id = new.id AND known.version < new.version
-         RETURNING known.product_id, known.turned = known.version",
+    sqlx::query(
+        "INSERT INTO stock AS known (product_id, available, version)
+         SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[])
+         ON CONFLICT (product_id) DO UPDATE SET available = excluded.available, version = excluded.version
+         WHERE known.version < excluded.version",
     )
     .bind(ids)
     .bind(available)
     .bind(versions)
-    .fetch_all(&mut *tx)
+    .execute(&mut *tx)
     .await?;
-    if written.len() < ids.len() {
-        // products whose stock was not known; of others nothing is newer
-        let added: Vec<(Uuid, bool)> = sqlx::query_as(
-            "INSERT INTO stock AS known (product_id, available, version, turned)
-             SELECT id, available, version, version
-             FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[]) AS new (id, available, version)
-             ON CONFLICT (product_id) DO UPDATE SET available = excluded.available, version = excluded.version,
-                 turned = CASE WHEN (known.available > 0) = (excluded.available > 0) THEN known.turned
-                          ELSE excluded.version END
-             WHERE known.version < excluded.version
-             RETURNING known.product_id, known.turned = known.version",
-        )
-        .bind(ids)
-        .bind(available)
-        .bind(versions)
-        .fetch_all(&mut *tx)
-        .await?;
-        written.extend(added);
-    }
-    let turned: Vec<Uuid> = written.into_iter().filter(|(_, turned)| *turned).map(|(id, _)| id).collect();
-    if !turned.is_empty() {
-        sqlx::query(
-            "UPDATE products SET stock_quantity = stock.available FROM stock
-             WHERE products.id = ANY ($1) AND stock.product_id = products.id
-               AND (products.stock_quantity > 0) <> (stock.available > 0)",
-        )
-        .bind(turned)
-        .execute(&mut *tx)
-        .await?;
-    }
+    // the column that indexes name follows only when a product sells out or comes back
+    sqlx::query(
+        "UPDATE products SET stock_quantity = stock.available FROM stock
+         WHERE products.id = ANY ($1) AND stock.product_id = products.id
+           AND (products.stock_quantity > 0) <> (stock.available > 0)",
+    )
+    .bind(ids)
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await
 }

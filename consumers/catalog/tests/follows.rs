@@ -181,3 +181,22 @@ async fn a_key_that_holds_something_else_holds_up_no_other_product_and_stock_alo
     let left: u64 = left.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
     assert!((60_000..=120_000).contains(&left), "{left} ms");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_product_added_after_its_stock_was_heard_is_in_stock_with_the_next_change() {
+    let bench = Bench::start().await;
+    let mut shop = bench.database.connect("catalog").await;
+    let run = async |shop: &mut sqlx::PgConnection, statement: &'static str| {
+        sqlx::query(statement).execute(shop).await.unwrap();
+    };
+    run(&mut shop, "DELETE FROM products").await;
+    bench.sell_down(1..=1, 30).await;
+    eventually("its stock is heard", async || bench.kept().await == ["1", "30"]).await;
+    // as it is added by a person: with no stock of its own
+    let added = "INSERT INTO products (id, category_id, name, description, price, currency, stock_quantity)
+                 SELECT lpad(n::text, 32, '0')::uuid, 901, 'p', 'd', 100, 'USD', 0 FROM generate_series(1, 9) n";
+    run(&mut shop, added).await;
+    bench.sell_down(2..=2, 29).await;
+    eventually("lists know that it is in stock", async || bench.shown().await == (Some(29), Some(2), 29))
+        .await;
+}
