@@ -17,7 +17,7 @@
 
 use crate::provider::{CaptureRequest, Found, Outcome, Provider, RefundRequest, Sought};
 use async_trait::async_trait;
-use chassis::postgres::{PoolLimits, SessionLimits};
+use chassis::postgres::{PoolLimits, Session, SessionLimits};
 use schemas::ids::EffectId;
 use std::{future::Future, time::Duration};
 use store::{Charge, ChargeState, Ledger, RefundEntry, RefundState};
@@ -122,7 +122,7 @@ impl Sandbox {
         // a wait for a connection that ends before one can be made, on a machine that is busy, throws away what was begun
         // and begins anew: there would never be one. Nobody waits here longer than for any provider's answer
         let limits = PoolLimits { max: connections, min: 0, ..PoolLimits::default() };
-        let pool = chassis::postgres::pool(url, "mambogo-sandbox", SessionLimits::WORKER, limits)?;
+        let pool = Session::new(url, "mambogo-sandbox", SessionLimits::WORKER)?.pool(limits);
         Ok(Self { ledger: Ledger::new(pool) })
     }
 

@@ -3,7 +3,7 @@
 use chassis::{
     egress::Egress,
     kafka::Cluster,
-    postgres::{self, PoolLimits, SessionLimits},
+    postgres::{PoolLimits, Session, SessionLimits},
     settings::{Environment, Secret, SettingError},
 };
 use std::time::Duration;
@@ -64,6 +64,7 @@ impl WebhooksConfig {
     /// For what is sent; what is taken in has a connection of its own.
     pub(crate) fn pool(&self) -> sqlx::Result<sqlx::PgPool> {
         let limits = PoolLimits { max: 4, min: 0, ..PoolLimits::default() };
-        postgres::pool(self.database_url.expose(), "mambogo-webhooks", SessionLimits::EDGE, limits)
+        let session = Session::new(self.database_url.expose(), "mambogo-webhooks", SessionLimits::EDGE)?;
+        Ok(session.pool(limits))
     }
 }

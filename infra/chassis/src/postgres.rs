@@ -16,6 +16,9 @@ use std::{
 /// Longest time for a connection to be made, its greeting included.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long a pool's idle connection is believed to answer.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// Longest time for [`read`] to get a connection, and then for its rows: more than a statement of the edge may run.
 const READ: Duration = Duration::from_secs(3);
 
@@ -101,6 +104,36 @@ impl Session {
             Ok(connection)
         })
         .await
+    }
+
+    /// A pool of such sessions that connects when first used, for single statements. A connection that was idle for a second
+    /// is asked whether it still answers before it is lent; asking each time would cost a busy pool a second round trip.
+    ///
+    /// `Pool::begin` is banned by `clippy.toml`: a future dropped inside it leaves its connection in an open transaction
+    /// and hands it to the next user (transact-rs/sqlx#4393). Who must begin on a pool does it in a task of its own.
+    #[must_use]
+    pub fn pool(self, limits: PoolLimits) -> PgPool {
+        let options = self.options.clone();
+        PgPoolOptions::new()
+            .max_connections(limits.max)
+            .min_connections(limits.min)
+            .acquire_timeout(limits.acquire)
+            .idle_timeout(limits.idle)
+            .max_lifetime(limits.lifetime)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > BELIEVED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(move |connection, _| {
+                let session = self.clone();
+                Box::pin(async move { within(CONNECT, session.tell(connection)).await })
+            })
+            .connect_lazy_with(options)
     }
 
     async fn tell(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
@@ -196,32 +229,4 @@ impl Default for PoolLimits {
             lifetime: Duration::from_secs(1_800),
         }
     }
-}
-
-/// A pool that connects when first used, for single statements.
-///
-/// `Pool::begin` is banned by `clippy.toml`: a future dropped inside it leaves its connection in an open transaction
-/// and hands it to the next user (transact-rs/sqlx#4393). Who must begin on a pool does it in a task of its own.
-///
-/// # Errors
-/// When the URL does not read.
-pub fn pool(
-    url: &str,
-    application: &str,
-    session: SessionLimits,
-    limits: PoolLimits,
-) -> sqlx::Result<PgPool> {
-    let session = Session::new(url, application, session)?;
-    let options = session.options.clone();
-    Ok(PgPoolOptions::new()
-        .max_connections(limits.max)
-        .min_connections(limits.min)
-        .acquire_timeout(limits.acquire)
-        .idle_timeout(limits.idle)
-        .max_lifetime(limits.lifetime)
-        .after_connect(move |connection, _| {
-            let session = session.clone();
-            Box::pin(async move { within(CONNECT, session.tell(connection)).await })
-        })
-        .connect_lazy_with(options))
 }

@@ -2,7 +2,7 @@
 
 use chassis::{
     clock::Clock,
-    postgres::{self, PoolLimits, SessionLimits},
+    postgres::{self, PoolLimits, Session, SessionLimits},
 };
 use std::time::Duration;
 use testbed::{Database, Proxy, eventually};
@@ -13,7 +13,8 @@ async fn a_connection_that_falls_silent_is_given_up_and_its_place_in_the_pool_is
     let url = database.url("edge");
     let proxy = Proxy::to(url.rsplit(['@', '/']).nth(1).unwrap()).await;
     let limits = PoolLimits { max: 1, min: 0, ..PoolLimits::default() };
-    let pool = postgres::pool(&proxy.in_url(&url), "silenced", SessionLimits::EDGE, limits).unwrap();
+    let session = Session::new(&proxy.in_url(&url), "silenced", SessionLimits::EDGE).unwrap();
+    let pool = session.pool(limits);
 
     let of_question = pool.clone();
     let question = tokio::spawn(async move {

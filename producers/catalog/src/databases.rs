@@ -3,7 +3,10 @@
 
 use crate::{metrics, read};
 use chassis::postgres;
-use ingress::downstream::{CallError, Downstream};
+use ingress::{
+    config::PoolConfig,
+    downstream::{CallError, Downstream},
+};
 use sqlx::PgPool;
 use std::{
     collections::VecDeque,
@@ -47,6 +50,14 @@ impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
     }
+}
+
+/// A pool for the catalogue's reads, on primary or replica; it connects when first used.
+///
+/// # Errors
+/// When the URL does not read.
+pub fn pool(config: &PoolConfig) -> sqlx::Result<PgPool> {
+    config.open_with(read::SESSION)
 }
 
 /// Primary and replica. Cheap to clone.
@@ -233,15 +244,18 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chassis::breaker::Position;
+    use chassis::{
+        breaker::Position,
+        postgres::{PoolLimits, Session, SessionLimits},
+    };
     use std::future;
 
     /// A database that is read as primary and as replica, and their breakers.
     async fn both(database: &testbed::Database, stop: CancellationToken) -> (Databases, [Downstream; 2]) {
         let pool = |max| {
-            let limits = chassis::postgres::PoolLimits { min: 0, max, ..Default::default() };
-            let session = chassis::postgres::SessionLimits::EDGE;
-            postgres::pool(&database.url("edge"), "test", session, limits).unwrap()
+            let limits = PoolLimits { min: 0, max, ..Default::default() };
+            let session = SessionLimits::EDGE;
+            Session::new(&database.url("edge"), "test", session).unwrap().pool(limits)
         };
         let breakers = ["primary", "replica"].map(|name| Downstream::new(name, Duration::from_secs(3)));
         let [primary, replica] = breakers.clone();

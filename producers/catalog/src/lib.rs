@@ -36,5 +36,6 @@ pub mod metrics;
 mod plans;
 
 pub use config::CatalogConfig;
+pub use databases::pool;
 pub use plan::{PlanError, plan};
 pub use routes::{Catalog, CatalogError, CatalogParts, surface};

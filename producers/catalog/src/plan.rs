@@ -15,15 +15,13 @@ pub enum PlanError {
     Postgres(#[from] sqlx::Error),
 }
 
-/// How Postgres reads the page at `path`, as `EXPLAIN ANALYZE` tells it. `pool` is of the role `mambogo_edge`.
+/// How Postgres reads the page at `path`, as `EXPLAIN ANALYZE` tells it; `pool` is of [`crate::pool`].
 ///
 /// # Errors
 /// [`PlanError`].
 pub async fn plan(pool: &PgPool, path: &str) -> Result<String, PlanError> {
     let wanted = read_page(path).ok_or_else(|| PlanError::NoPage(path.to_owned()))?;
-    let categories = read::categories(pool).await?;
-    let category = categories.iter().find(|category| Some(&category.slug) == wanted.category.as_ref());
-    Ok(read::page_plan(pool, &wanted, category.map(|category| category.id)).await?)
+    Ok(read::page_plan(pool, &wanted).await?)
 }
 
 fn read_page(path: &str) -> Option<Wanted> {

@@ -7,22 +7,19 @@ use crate::{
     wanted::{Sort, Wanted},
 };
 use chassis::postgres;
-use ingress::page::Cursor;
 use schemas::{
     ids::ProductId,
     money::Money,
     shelf::{Facts, Stock},
 };
 use serde::Serialize;
-use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
 /// A category as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Category {
-    #[serde(skip)]
-    pub(crate) id: i32,
     pub(crate) slug: String,
     pub(crate) name: String,
 }
@@ -33,45 +30,81 @@ const COLUMNS: &str = "p.id, p.name, p.description, c.slug, p.price, p.currency,
 const JOINED: &str = "JOIN catalog.categories c ON c.id = p.category_id
     LEFT JOIN catalog.stock s ON s.product_id = p.id";
 
-/// Active products in the order asked for. `category` is the id of `wanted`'s: the planner is to see how many it has.
-pub(crate) async fn page(
-    pool: &PgPool,
-    wanted: &Wanted,
-    category: Option<i32>,
-) -> sqlx::Result<Vec<Product>> {
-    let mut query = page_query("", wanted, category);
-    let rows = postgres::read(pool, query.build()).await?;
+/// What sessions of the catalogue are told. Its statements are few, and each is written for one index: they are planned
+/// once, since planning costs as much as running them, and so that no count of rows, made while a table was empty, leads
+/// past the index.
+pub(crate) const SESSION: &[(&str, &str)] = &[
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// Active products in the order asked for.
+pub(crate) async fn page(pool: &PgPool, wanted: &Wanted) -> sqlx::Result<Vec<Product>> {
+    let (price, id) = place_of(wanted);
+    let query = sqlx::query(AssertSqlSafe(page_sql(wanted)))
+        .bind(&wanted.category)
+        .bind(wanted.min_price.unwrap_or(0))
+        .bind(wanted.max_price.unwrap_or(i64::MAX))
+        .bind(price)
+        .bind(id)
+        .bind(wanted.limit)
+        .bind(&wanted.words);
+    let rows = postgres::read(pool, query).await?;
     rows.iter().map(product_of).collect()
 }
 
-/// How Postgres reads that page. What a recursion asks is only planned when it is run.
-pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted, category: Option<i32>) -> sqlx::Result<String> {
-    let lines = page_query("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ", wanted, category)
-        .build()
-        .fetch_all(pool)
-        .await?;
+/// How Postgres reads that page, by the plan that it keeps for all such pages.
+pub(crate) async fn page_plan(pool: &PgPool, wanted: &Wanted) -> sqlx::Result<String> {
+    let text = |text: &Option<String>| match text {
+        Some(text) => format!("'{}'", text.replace('\'', "''")),
+        None => "NULL".to_owned(),
+    };
+    let (price, id) = place_of(wanted);
+    let prepare =
+        format!("PREPARE page (text, bigint, bigint, bigint, uuid, bigint, text) AS {}", page_sql(wanted));
+    let explain = format!(
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE page ({}, {}, {}, {price}, '{id}', {}, {})",
+        text(&wanted.category),
+        wanted.min_price.unwrap_or(0),
+        wanted.max_price.unwrap_or(i64::MAX),
+        wanted.limit,
+        text(&wanted.words)
+    );
+    let mut connection = pool.acquire().await?;
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await?;
+    let lines = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *connection).await?;
+    sqlx::raw_sql("DEALLOCATE page").execute(&mut *connection).await?;
     let lines = lines.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(lines.join("\n"))
 }
 
-fn page_query(before: &str, wanted: &Wanted, category: Option<i32>) -> QueryBuilder<Postgres> {
+/// Price and id of the cursor; what stands for them where there is none is not read.
+fn place_of(wanted: &Wanted) -> (i64, Uuid) {
+    wanted.after.map_or_else(Default::default, |after| (after.sort, after.id))
+}
+
+/// The statement of a page: one for each kind of question, whatever its values. Its arguments: $1 the category's slug, $2 and
+/// $3 the bounds of the price, $4 and $5 the cursor's price and id, $6 how many, $7 the words.
+fn page_sql(wanted: &Wanted) -> String {
     let order = order_of(wanted.sort);
-    let mut query = QueryBuilder::new(before);
-    match &wanted.words {
-        None => {
-            // cut to the page first, joined then
-            query.push(format!("SELECT {COLUMNS} FROM (SELECT * FROM catalog.products p WHERE p.is_active"));
-            push_filters(&mut query, wanted, category);
-            push_after(&mut query, wanted);
-            query.push(format!(" ORDER BY {order} LIMIT ")).push_bind(wanted.limit).push(") p");
+    let page = match &wanted.words {
+        // cut to the page first, joined then
+        None => format!(
+            "SELECT {COLUMNS} FROM (
+                 SELECT * FROM catalog.products p WHERE p.is_active{}{} ORDER BY {order} LIMIT $6) p",
+            filters(wanted),
+            after(wanted)
+        ),
+        Some(_) => {
+            format!(
+                "{} SELECT {COLUMNS} FROM found JOIN catalog.products p USING (id)",
+                search::found(wanted)
+            )
         }
-        Some(words) => {
-            search::push_found(&mut query, words, wanted, category);
-            query.push(format!(" SELECT {COLUMNS} FROM found JOIN catalog.products p USING (id)"));
-        }
-    }
-    query.push(format!(" {JOINED} ORDER BY {order}"));
-    query
+    };
+    format!("{page} {JOINED} ORDER BY {order}")
 }
 
 pub(crate) const fn order_of(sort: Sort) -> &'static str {
@@ -83,39 +116,34 @@ pub(crate) const fn order_of(sort: Sort) -> &'static str {
 }
 
 /// All conditions but activity, words and cursor.
-pub(crate) fn push_filters(query: &mut QueryBuilder<Postgres>, wanted: &Wanted, category: Option<i32>) {
-    if let Some(category) = category {
-        query.push(" AND p.category_id = ").push_bind(category);
+pub(crate) fn filters(wanted: &Wanted) -> String {
+    let mut filters = String::new();
+    if wanted.category.is_some() {
+        filters += " AND p.category_id = (SELECT id FROM catalog.categories WHERE slug = $1)";
     }
     if wanted.in_stock {
-        query.push(" AND p.stock_quantity > 0");
+        filters += " AND p.stock_quantity > 0";
     }
-    if let Some(least) = wanted.min_price {
-        query.push(" AND p.price >= ").push_bind(least);
+    if wanted.sort != Sort::Id || wanted.min_price.or(wanted.max_price).is_some() {
+        filters += " AND p.price >= $2 AND p.price <= $3";
     }
-    if let Some(most) = wanted.max_price {
-        query.push(" AND p.price <= ").push_bind(most);
-    }
+    filters
 }
 
 /// What comes after the cursor.
-pub(crate) fn push_after(query: &mut QueryBuilder<Postgres>, wanted: &Wanted) {
-    let Some(Cursor { sort, id }) = wanted.after else { return };
-    match wanted.sort {
-        Sort::Id => query.push(" AND p.id > ").push_bind(id),
-        Sort::Price => {
-            query.push(" AND (p.price, p.id) > (").push_bind(sort).push(", ").push_bind(id).push(")")
-        }
-        Sort::PriceDown => {
-            query.push(" AND (p.price, p.id) < (").push_bind(sort).push(", ").push_bind(id).push(")")
-        }
-    };
+pub(crate) const fn after(wanted: &Wanted) -> &'static str {
+    match (wanted.after, wanted.sort) {
+        (None, _) => "",
+        (Some(_), Sort::Id) => " AND p.id > $5",
+        (Some(_), Sort::Price) => " AND (p.price, p.id) > ($4, $5)",
+        (Some(_), Sort::PriceDown) => " AND (p.price, p.id) < ($4, $5)",
+    }
 }
 
 /// Each product, sold or no longer, in the order of the question.
 pub(crate) async fn products(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Option<Product>>> {
     let sql = format!("SELECT {COLUMNS} FROM catalog.products p {JOINED} WHERE p.id = ANY ($1)");
-    let rows = postgres::read(pool, sqlx::query(sqlx::AssertSqlSafe(sql)).bind(ids)).await?;
+    let rows = postgres::read(pool, sqlx::query(AssertSqlSafe(sql)).bind(ids)).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in &rows {
         let product = product_of(row)?;
@@ -127,11 +155,9 @@ pub(crate) async fn products(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Op
 
 /// Every category, by name.
 pub(crate) async fn categories(pool: &PgPool) -> sqlx::Result<Vec<Category>> {
-    let query = sqlx::query("SELECT id, slug, name FROM catalog.categories ORDER BY name, id");
+    let query = sqlx::query("SELECT slug, name FROM catalog.categories ORDER BY name, id");
     let rows = postgres::read(pool, query).await?;
-    let of = |row: &PgRow| {
-        Ok(Category { id: row.try_get("id")?, slug: row.try_get("slug")?, name: row.try_get("name")? })
-    };
+    let of = |row: &PgRow| Ok(Category { slug: row.try_get("slug")?, name: row.try_get("name")? });
     rows.iter().map(of).collect()
 }
 

@@ -4,7 +4,7 @@ use crate::{
     categories, change,
     config::CatalogConfig,
     create,
-    databases::{Databases, Lsn},
+    databases::{self, Databases},
     hearing,
     level2::Level2,
     list,
@@ -47,7 +47,7 @@ pub fn surface() -> Surface<Catalog> {
 pub struct CatalogParts {
     /// Its settings.
     pub config: CatalogConfig,
-    /// The primary, as the role `mambogo_edge`.
+    /// The primary, as [`crate::pool`] opens it.
     pub pool: PgPool,
     /// The breaker around the primary's reads.
     pub primary: Downstream,
@@ -93,17 +93,18 @@ impl Catalog {
             parts;
         let shelf = Arc::new(Shelf::new());
         hearing::listen(shelf.clone(), &redis_config, &redis, clock.clone(), stop.clone())?;
+        let primary = (pool, primary);
         let databases = match &config.replica {
             Some(replica) => {
-                Databases::two((pool, primary), (replica.open()?, of_replica), config.max_lag, stop)
+                let replica = (databases::pool(replica)?, of_replica);
+                Databases::two(primary, replica, config.max_lag, stop)
             }
-            None => Databases::one((pool, primary)),
+            None => Databases::one(primary),
         };
         let writer = config.writer.map(|writer| writer.open()).transpose()?;
-        let categories = read_categories(databases.clone());
         Ok(Self {
             pages: ByPlace::start(["catalog_pages", "catalog_pages_after"], |name| {
-                read_pages(name, databases.clone(), categories.clone())
+                read_pages(name, databases.clone())
             }),
             products: Products {
                 shelf,
@@ -114,7 +115,7 @@ impl Catalog {
                 clock: clock.clone(),
                 counts: Levels::new(),
             },
-            categories,
+            categories: read_categories(databases),
             writer: writer.map(|pool| Writer { pool, log, clock }),
         })
     }
@@ -146,45 +147,22 @@ fn read_categories(databases: Databases) -> Coalescer<(), Arc<Vec<Category>>> {
     })
 }
 
-fn read_pages(
-    name: &'static str,
-    databases: Databases,
-    categories: Coalescer<(), Arc<Vec<Category>>>,
-) -> Coalescer<Placed<Wanted>, Vec<Product>> {
+fn read_pages(name: &'static str, databases: Databases) -> Coalescer<Placed<Wanted>, Vec<Product>> {
     // each page is a query of its own; what is shared is the bound on how many run
     let bounds = Bounds { batch: 1, concurrent: 8, queue: 1_000, ..Bounds::default() };
     Coalescer::start(name, bounds, move |asked: Vec<Placed<Wanted>>| {
-        let (databases, categories) = (databases.clone(), categories.clone());
+        let databases = databases.clone();
         async move {
             let mut pages = Vec::with_capacity(asked.len());
             for (wanted, after) in asked {
-                pages.push(read_page(&databases, &categories, wanted, after).await?);
+                let wanted = Arc::new(wanted);
+                let read = databases.read(after, |pool| {
+                    let wanted = wanted.clone();
+                    async move { read::page(&pool, &wanted).await }
+                });
+                pages.push(read.await.map_err(|error| error.to_string())?);
             }
             Ok(pages)
         }
     })
-}
-
-async fn read_page(
-    databases: &Databases,
-    categories: &Coalescer<(), Arc<Vec<Category>>>,
-    wanted: Wanted,
-    after: Option<Lsn>,
-) -> Result<Vec<Product>, String> {
-    let category = match &wanted.category {
-        None => None,
-        Some(slug) => {
-            let known = categories.ask(()).await.map_err(|error| error.to_string())?;
-            let found = known.iter().find(|category| category.slug == *slug);
-            // nothing is in a category that there is not
-            let Some(category) = found else { return Ok(Vec::new()) };
-            Some(category.id)
-        }
-    };
-    let wanted = Arc::new(wanted);
-    let read = databases.read(after, |pool| {
-        let wanted = wanted.clone();
-        async move { read::page(&pool, &wanted, category).await }
-    });
-    read.await.map_err(|error| error.to_string())
 }

@@ -153,7 +153,7 @@ pub(crate) fn start(
     };
     let catalog = CatalogParts {
         config: config.catalog,
-        pool: pool.clone(),
+        pool: catalog_api::pool(&config.pool)?,
         primary: primary.clone(),
         replica: replica.clone(),
         redis: redis.clone(),

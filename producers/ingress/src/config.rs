@@ -10,9 +10,10 @@ use crate::{
     shed::ShedConfig,
 };
 use chassis::{
-    postgres::{self, PoolLimits, SessionLimits},
+    postgres::{PoolLimits, Session, SessionLimits},
     settings::{Environment, Secret, SettingError},
 };
+use sqlx::PgPool;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -228,8 +229,17 @@ impl PoolConfig {
     ///
     /// # Errors
     /// When the URL does not read.
-    pub fn open(&self) -> sqlx::Result<sqlx::PgPool> {
-        postgres::pool(self.url.expose(), "mambogo-edge", SessionLimits::EDGE, self.limits)
+    pub fn open(&self) -> sqlx::Result<PgPool> {
+        self.open_with(&[])
+    }
+
+    /// A pool whose sessions are told that as well.
+    ///
+    /// # Errors
+    /// When the URL does not read.
+    pub fn open_with(&self, settings: &[(&'static str, &str)]) -> sqlx::Result<PgPool> {
+        let session = Session::new(self.url.expose(), "mambogo-edge", SessionLimits::EDGE)?;
+        Ok(session.with(settings).pool(self.limits))
     }
 }
 

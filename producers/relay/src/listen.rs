@@ -2,7 +2,7 @@
 
 use crate::bell::{self, Bell};
 use chassis::{
-    postgres::{self, PoolLimits, SessionLimits},
+    postgres::{PoolLimits, Session, SessionLimits},
     settings::Secret,
     wake::CHANNEL,
 };
@@ -52,7 +52,7 @@ async fn listen(url: Secret, bells: Vec<Bell>) {
 /// Until the connection is lost, or quiet for too long.
 async fn listen_once(url: &Secret, bells: &[Bell]) -> sqlx::Result<()> {
     let limits = PoolLimits { max: 1, min: 0, acquire: Duration::from_secs(10), ..PoolLimits::default() };
-    let pool = postgres::pool(url.expose(), "mambogo relay ear", SessionLimits::WORKER, limits)?;
+    let pool = Session::new(url.expose(), "mambogo relay ear", SessionLimits::WORKER)?.pool(limits);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
     while let Ok(heard) = tokio::time::timeout(QUIET, listener.try_recv()).await {

@@ -125,7 +125,7 @@ pub(crate) async fn run(
 
 /// How Postgres reads the first few kinds of lists and searches.
 async fn plans(environment: &Environment, shop: &Shop) -> Result<BTreeMap<String, String>, Failure> {
-    let pool = ingress::config::pool(environment)?.open()?;
+    let pool = catalog_api::pool(&ingress::config::pool(environment)?)?;
     let mut plans = BTreeMap::new();
     for path in (0..3).flat_map(|number| [shop.list(number), shop.search(3 * number)]) {
         let plan = catalog_api::plan(&pool, &path).await?;

@@ -9,10 +9,12 @@ use axum::{
 use catalog_api::{Catalog, CatalogConfig, CatalogParts};
 use chassis::{
     clock::Clock,
+    postgres::PoolLimits,
     settings::{Environment, Secret},
 };
 use ingress::{
     auth::{AuthConfig, CATALOG_WRITE, Verifier, mint},
+    config::PoolConfig,
     downstream::Downstream,
     guard::Guard,
     log::{Command, CommandLog, Delivered, LogAway, SendError},
@@ -20,7 +22,7 @@ use ingress::{
 };
 use schemas::{time::Timestamp, topics::Topic};
 use serde_json::Value;
-use sqlx::{Connection, PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
@@ -106,7 +108,8 @@ impl Stage {
         let stop = CancellationToken::new();
         let link = RedisLink::start(redis_config.clone(), stop.clone()).unwrap();
         link.connects().wait_for(|generation| *generation > 0).await.unwrap();
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy(&url("edge")).unwrap();
+        let limits = PoolLimits { max: 1, min: 0, ..PoolLimits::default() };
+        let pool = catalog_api::pool(&PoolConfig { url: Secret::new(url("edge")), limits }).unwrap();
         let writer = ("CATALOG_DATABASE_URL".to_owned(), url("catalog"));
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let environment = Environment::of(settings.chain([writer]));

@@ -4,7 +4,7 @@
 use crate::system::System;
 use chassis::{
     clock::Clock,
-    postgres::{self, PoolLimits, SessionLimits},
+    postgres::{PoolLimits, Session, SessionLimits},
     settings::Environment,
 };
 use publisher::{Destination, OutboundRecord, Publisher, PublisherConfig};
@@ -49,9 +49,8 @@ impl Wire {
         let settings = Environment::of(system.settings().clone());
         let config = PublisherConfig::from_environment(&settings, "sweep").unwrap();
         let limits = PoolLimits { max: 3, min: 0, acquire: PATIENCE, ..PoolLimits::default() };
-        let tables =
-            postgres::pool(&system.database.admin_url(), "sweep", SessionLimits::WORKER, limits).unwrap();
-        Self { publisher: Publisher::start(config).unwrap(), tables }
+        let session = Session::new(&system.database.admin_url(), "sweep", SessionLimits::WORKER).unwrap();
+        Self { publisher: Publisher::start(config).unwrap(), tables: session.pool(limits) }
     }
 
     /// What has been given back of the order, as orders know it.
