@@ -17,7 +17,12 @@ pub use config::CatalogWorkerConfig;
 use chassis::health::Part;
 use follower::{FollowError, Following};
 use schemas::topics::{CATALOG_GROUP, Topic};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long brokers gather what is heard: levels of stock wait for much longer before they are written, and a change of the
+/// catalogue is not late by a twentieth of a second.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Why the worker ended before it was told to. An outage of Kafka, Postgres or Redis is none: it waits them out.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,7 @@ pub async fn run(
         instance: config.instance,
         group: CATALOG_GROUP,
         topics: &[Topic::InventoryEvents, Topic::CatalogEvents],
+        gathering: GATHER,
         target: "postgres and redis",
         counters: metrics::COUNTERS,
     };

@@ -19,6 +19,7 @@ pub use effect::{Effect, Record};
 
 use chassis::{health::Part, kafka::Cluster};
 use schemas::topics::Topic;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Who follows what.
@@ -32,6 +33,8 @@ pub struct Following {
     pub group: &'static str,
     /// What is read.
     pub topics: &'static [Topic],
+    /// How long a broker may gather records before it hands them out; zero: each at once, which is a fetch for each few.
+    pub gathering: Duration,
     /// What the effect writes to, as the health port calls it.
     pub target: &'static str,
     /// What it counts.

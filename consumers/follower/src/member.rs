@@ -20,6 +20,8 @@ use std::{
 
 /// Longest wait for one question to a broker.
 const ASK: Duration = Duration::from_secs(1);
+/// Bytes that a broker that gathers hands out before its time is over.
+const GATHERED: &str = "262144";
 /// Longest wait for a consumer to close.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -98,7 +100,7 @@ pub(crate) struct Member {
 impl Member {
     /// Makes a consumer and subscribes. Joining goes on while it is polled.
     pub(crate) fn join(following: &Following) -> KafkaResult<Self> {
-        let Following { cluster, instance, group, topics, counters, .. } = following;
+        let Following { cluster, instance, group, topics, gathering, counters, .. } = following;
         let topics: Vec<(Topic, String)> =
             topics.iter().map(|topic| (*topic, topic.on_cluster(&cluster.prefix))).collect();
         let mut client = ClientConfig::new();
@@ -107,6 +109,11 @@ impl Member {
         }
         if let Some(instance) = instance {
             client.set("group.instance.id", format!("{instance}-{group}"));
+        }
+        if !gathering.is_zero() {
+            client
+                .set("fetch.min.bytes", GATHERED)
+                .set("fetch.wait.max.ms", gathering.as_millis().to_string());
         }
         let hooks =
             Hooks { group, commit_failures: counters.commit_failures, assignments: AtomicU64::new(0) };

@@ -15,6 +15,7 @@ pub use config::StatusConfig;
 use chassis::health::Part;
 use follower::{FollowError, Following};
 use schemas::topics::{STATUS_GROUP, Topic};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Why the worker ended before it was told to. An outage of Kafka or Redis is none: it waits them out.
@@ -40,6 +41,8 @@ pub async fn run(config: StatusConfig, part: Part, stop: CancellationToken) -> R
         instance: config.instance,
         group: STATUS_GROUP,
         topics: &[Topic::OrderEvents],
+        // clients wait for what it writes
+        gathering: Duration::ZERO,
         target: "redis",
         counters: metrics::COUNTERS,
     };

@@ -4,18 +4,14 @@ use crate::{metrics, store::Store, told::Event};
 use chassis::settings::Secret;
 use follower::{Effect, Record};
 use schemas::messages::OrderEvent;
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 /// Most events taken in at once.
 const MAX_EVENTS: usize = 2_000;
-/// How long events are gathered. Each batch asks who listens, whether anybody does or not; and a call to a client is not
+/// How long brokers gather events. Each batch asks who listens, whether anybody does or not; and a call to a client is not
 /// late by a tenth of a second.
-const GATHER: Duration = Duration::from_millis(100);
+pub(crate) const GATHER: Duration = Duration::from_millis(100);
 
 pub(crate) struct Intake {
     store: Store,
@@ -28,13 +24,6 @@ impl Intake {
     }
 }
 
-/// Events that were read, and since when.
-#[derive(Default)]
-pub(crate) struct Gathered {
-    read: Vec<Read>,
-    since: Option<Instant>,
-}
-
 /// An order's event, and where it stands.
 pub(crate) struct Read {
     partition: i32,
@@ -43,28 +32,23 @@ pub(crate) struct Read {
 }
 
 impl Effect for Intake {
-    type Batch = Gathered;
+    type Batch = Vec<Read>;
     type Error = sqlx::Error;
 
-    fn add(&mut self, gathered: &mut Gathered, record: &Record<'_>) {
-        gathered.since.get_or_insert_with(Instant::now);
+    fn add(&mut self, gathered: &mut Vec<Read>, record: &Record<'_>) {
         let Record { partition, offset, .. } = *record;
         match OrderEvent::decode(record.payload) {
-            Ok(event) => gathered.read.push(Read { partition, offset, event }),
+            Ok(event) => gathered.push(Read { partition, offset, event }),
             Err(error) => skip(partition, offset, &error),
         }
     }
 
-    fn is_full(&self, gathered: &Gathered) -> bool {
-        gathered.read.len() >= MAX_EVENTS
-    }
-
-    fn is_due(&self, gathered: &Gathered) -> bool {
-        self.is_full(gathered) || gathered.since.is_none_or(|since| since.elapsed() >= GATHER)
+    fn is_full(&self, gathered: &Vec<Read>) -> bool {
+        gathered.len() >= MAX_EVENTS
     }
 
     /// Most owners have no endpoint: of their events nothing is written, and nothing made.
-    async fn write(&mut self, Gathered { read, .. }: &Gathered) -> sqlx::Result<()> {
+    async fn write(&mut self, read: &Vec<Read>) -> sqlx::Result<()> {
         if read.is_empty() {
             return Ok(());
         }

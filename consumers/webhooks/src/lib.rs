@@ -58,6 +58,7 @@ pub async fn run(config: WebhooksConfig, part: Part, stop: CancellationToken) ->
         instance: config.instance,
         group: WEBHOOKS_GROUP,
         topics: &[Topic::OrderEvents],
+        gathering: intake::GATHER,
         target: "postgres",
         counters: metrics::COUNTERS,
     };

@@ -34,6 +34,8 @@ def order(product: str) -> str:
 
 PRODUCTS = [item["id"] for item in ask("GET", "/api/products?limit=100")["items"]]
 ORDERS = [order(product) for product in PRODUCTS[:5]]
+ENDPOINTS: list[str] = []
+KNOWN = {"products": PRODUCTS, "orders": ORDERS, "webhooks": ENDPOINTS}
 CATEGORIES = [item["slug"] for item in ask("GET", "/api/categories")["items"]]
 
 
@@ -88,8 +90,9 @@ def before_call(context, case, kwargs):
     if "Prefer" in (case.headers or {}):
         case.headers["Prefer"] = "wait=1"
     path = case.path_parameters or {}
-    for name, known in (("id", PRODUCTS if "/products/" in case.path else ORDERS), ("orderId", ORDERS), ("productId", PRODUCTS)):
-        if name in path:
+    of_path = next((known for name, known in KNOWN.items() if f"/{name}/" in case.path), [])
+    for name, known in (("id", of_path), ("orderId", ORDERS), ("productId", PRODUCTS)):
+        if name in path and path[name] not in known:
             path[name] = pick(known, path[name])
     if isinstance(case.body, dict):
         case.body = with_known(case.body)
@@ -99,3 +102,8 @@ def before_call(context, case, kwargs):
 def after_call(context, case, response):
     if response.status_code == 202 and case.path == "/api/orders" and len(ORDERS) < 200:
         ORDERS.append(response.json()["orderId"])
+    if response.status_code == 201 and case.path == "/api/webhooks":
+        ENDPOINTS.append(response.json()["id"])
+    if response.status_code == 204 and case.path == "/api/webhooks/{id}":
+        gone = response.request.url.rsplit("/", 1)[-1]
+        ENDPOINTS[:] = [id for id in ENDPOINTS if id != gone]
