@@ -108,7 +108,8 @@ async fn a_search_finds_what_a_plain_reading_of_the_question_finds() {
     let mut owner = database.connect_admin().await;
     let odd = "UPDATE catalog.products SET is_active = price % 7 <> 0, description = description ||
         CASE WHEN price % 50 = 1 THEN ' O''Brien''s ''fine'' C:\\dir well-known 17: 17:/903 '
-             WHEN price % 50 = 2 THEN ' fine dir ' || repeat('x', 600) || ' end' ELSE '' END";
+             WHEN price % 50 = 2 THEN ' fine dir ' || repeat('x', 600) || ' end' ELSE '' END ||
+        CASE WHEN price > 40000 THEN ' dear' ELSE '' END";
     sqlx::query(odd).execute(&mut owner).await.unwrap();
     let searches = [
         "rare",
@@ -129,6 +130,8 @@ async fn a_search_finds_what_a_plain_reading_of_the_question_finds() {
         "the",
         "fine fine",
         "end",
+        // nowhere at first, and then everywhere
+        "dear",
         ":*",
         "! & | ( <-> )",
         "\"",

@@ -168,7 +168,9 @@ impl Stage {
         let (clients, reads) = match kind {
             Kind::L2 => (CLIENTS, self.shop.held().1 as u64),
             Kind::Rush => (RUSH, RUSH as u64),
-            _ => (CLIENTS, 2_000),
+            // each connection plans each kind of page once
+            Kind::List | Kind::Search => (CLIENTS, 20_000),
+            Kind::L1 | Kind::L3 => (CLIENTS, 2_000),
         };
         asking.ask(Pace::Clients(clients), WARM_UP, reads).await;
         let length = Duration::from_secs(if self.scale.short { 5 } else { 10 });
