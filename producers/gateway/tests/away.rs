@@ -242,10 +242,26 @@ async fn a_part_that_is_away_leaves_what_does_not_need_it_at_its_usual_pace() {
         port.is_back(STOCK).await;
         port.is_back(LIST).await;
     }
-    // connections that fell silent for good are given up, though nobody says so
-    for (proxy, path) in [(&port.postgres, STOCK), (&port.redis, ADJUST)] {
+    // what answers all the same, but late, holds up only who asks it
+    for (proxy, needs, others, what) in [
+        (&port.redis, ADJUST, [LIST, STOCK].as_slice(), "Redis slow"),
+        (&port.kafka, ADJUST, &[LIST, STOCK], "Kafka slow"),
+        (&port.postgres, STOCK, &[], "Postgres slow"),
+    ] {
+        proxy.slow(Duration::from_millis(700));
+        let others: Vec<_> = others.iter().map(|path| (*path, 200)).chain([(NOWHERE, 404)]).collect();
+        port.others_are_well(&others, needs, what).await;
+        port.others_are_well(&others, needs, what).await;
+        proxy.open();
+        port.is_back(needs).await;
+    }
+    port.is_back(LIST).await;
+    // connections that fell silent for good are given up, though nobody says so: by each pool, its own
+    for (proxy, paths) in [(&port.postgres, [STOCK, LIST].as_slice()), (&port.redis, &[ADJUST])] {
         proxy.silence();
-        port.is_back(path).await;
+        for path in paths {
+            port.is_back(path).await;
+        }
         port.others_are_well(&[(LIST, 200), (STOCK, 200)], NOWHERE, "after a silence").await;
     }
 }
